@@ -1,0 +1,106 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = r"""
+name: table
+short_description: Show guests as an aligned table
+description:
+  - Turns guests, as M(linux.vserver.guest_info) tells them, into the lines of a table.
+version_added: 0.1.0
+author:
+  - linux.vserver contributors (@linux-vserver)
+positional: _input
+options:
+  _input:
+    description: The guests, as in RV(linux.vserver.guest_info#module:guests).
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Look at all guests
+  linux.vserver.guest_info:
+  register: all_guests
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "{{ all_guests.guests | linux.vserver.table }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines, headings first.
+  type: list
+  elements: str
+"""
+
+_NONE = "-"
+_UNITS = ("B", "K", "M", "G", "T")
+
+
+def _size(count: int | None) -> str:
+    """1536 becomes 1.5K; two digits are enough below ten."""
+    if count is None:
+        return _NONE
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    return f"{value:.1f}{_UNITS[unit]}" if unit and value < 9.95 else f"{value:.0f}{_UNITS[unit]}"
+
+
+def _text(value: Any) -> str:
+    return _NONE if value in (None, "", 0) else str(value)
+
+
+def _time(moment: str | None) -> str:
+    """2026-08-01T12:00:00+00:00 is easier to read as 2026-08-01 12:00:00."""
+    return _NONE if not moment else str(moment).replace("T", " ", 1).removesuffix("+00:00")
+
+
+#: Heading, cell of a guest, whether numbers stand in it.
+_COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = (
+    ("GUEST", lambda guest: str(guest["name"]), False),
+    ("XID", lambda guest: _text(guest.get("xid")), True),
+    ("ADDRESS", lambda guest: ",".join(guest.get("addresses") or ()) or _NONE, False),
+    ("STATE", lambda guest: str(guest["state"]), False),
+    ("PROCESSES", lambda guest: _text(guest.get("processes")), True),
+    ("MEMORY", lambda guest: _size(guest.get("memory_bytes")), True),
+    ("DISK USED", lambda guest: _size(guest.get("disk_bytes")), True),
+    ("STARTED (UTC)", lambda guest: _time(guest.get("started_at")), False),
+)
+
+
+def table(guests: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The lines of a table of ``guests``."""
+    try:
+        rows = [[cell(guest) for _heading, cell, _right in _COLUMNS] for guest in guests]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AnsibleFilterError(
+            f"linux.vserver.table takes the guests of linux.vserver.guest_info: {type(error).__name__}: {error}"
+        ) from error
+    rows.insert(0, [heading for heading, _cell, _right in _COLUMNS])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, (_heading, _cell, right) in zip(row, widths, _COLUMNS)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+class FilterModule:
+    """The collection's filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"table": table}

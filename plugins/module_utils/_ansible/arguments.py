@@ -1,0 +1,69 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a guest, facet by facet: the one source of every module's argument spec.
+
+Values that have several spellings (``512M``, ``CAP_CHOWN``, ``192.0.2.1/24``) are strings here; what they mean, and
+which of them cannot be meant, only the engine's facets know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Spec = dict[str, dict[str, Any]]
+
+#: Options of each facet, by the name of its section in a guest's record. What is not given is left alone.
+FACETS: dict[str, Spec] = {
+    "root": {
+        "template": {"type": "str"},
+        "version": {"type": "str"},
+        "method": {"type": "str", "choices": ["auto", "overlay", "copy"]},
+    },
+    "binding": {
+        "addresses": {"type": "list", "elements": "str"},
+        "interface": {"type": "str"},
+        "network": {"type": "str", "choices": ["bound", "host"]},
+    },
+    "capabilities": {
+        "profile": {"type": "str", "choices": ["system", "classic", "none"]},
+        "add": {"type": "list", "elements": "str"},
+        "drop": {"type": "list", "elements": "str"},
+    },
+    "limits": {
+        "memory": {"type": "str"},
+        "cpus": {"type": "str"},
+        "processes": {"type": "str"},
+        "rlimits": {"type": "dict"},
+    },
+    "context": {
+        "xid": {"type": "int"},
+        "hostname": {"type": "str"},
+        "init": {"type": "list", "elements": "str"},
+        "timeout": {"type": "int"},
+        "autostart": {"type": "bool"},
+        "user_namespace": {"type": "bool"},
+    },
+}
+
+#: Every module that changes one guest takes these.
+GUEST: Spec = {
+    "name": {"type": "str", "required": True},
+    "restart": {"type": "bool", "default": False},
+}
+
+
+def facet_spec(facet: str) -> Spec:
+    """The argument spec of the module that stands for ``facet``."""
+    return {**GUEST, **FACETS[facet]}
+
+
+def state_spec(default: str, *others: str) -> Spec:
+    """The argument spec of an option ``state``."""
+    return {"state": {"type": "str", "choices": [default, *others], "default": default}}
+
+
+def facet_options(facet: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of ``facet`` out of a module's parameters, as the engine takes them; None: leave alone."""
+    return {name: params[name] for name in FACETS[facet]}

@@ -1,0 +1,114 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call into the engine as one Ansible module: its checks, its errors and its report.
+
+The engine is imported inside the calls, so that a host without its libraries gets an answer instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from .._engine.errors import VserverError
+from .._engine.outcome import Outcome
+from .._engine.site import Site
+from . import arguments
+
+#: What the engine imports beyond the standard library, and the package that brings it.
+_LIBRARIES = {
+    "psutil": "package python3-psutil on Debian, Ubuntu, Fedora and RHEL",
+    "pyroute2": "package python3-pyroute2 on Debian, Ubuntu, Fedora and RHEL",
+}
+
+
+def change(
+    argument_spec: arguments.Spec,
+    operate: Callable[[Site, dict[str, Any], bool], Outcome],
+    *,
+    subject: str = "guest",
+    **checks: Any,
+) -> None:
+    """Run a module that changes the host.
+
+    * operate: called with the site, the module's parameters and whether this is check mode
+    * subject: the result's key for what the module is about
+    * checks: further arguments of AnsibleModule (``required_if`` and the like)
+    """
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
+    outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
+    result: dict[str, Any] = {"changed": outcome.changed, subject: outcome.subject}
+    if subject == "guest":
+        result["restart_required"] = bool(outcome.restart_required)
+        result["restart_reasons"] = list(outcome.restart_required)
+    if module._diff:
+        result["diff"] = {"before": outcome.before, "after": outcome.after}
+    module.exit_json(**result)
+
+
+def configure(facet: str) -> None:
+    """Run a module whose whole work is to configure one facet of a guest."""
+
+    def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
+        from .._engine import lifecycle
+
+        options = arguments.facet_options(facet, params)
+        return lifecycle.configure(site, params["name"], facet, options, check=check, restart=params["restart"])
+
+    change(arguments.facet_spec(facet), operate)
+
+
+def inform(
+    argument_spec: arguments.Spec, read: Callable[[Site, dict[str, Any]], dict[str, Any]], **checks: Any
+) -> None:
+    """Run a module that only looks; ``read`` returns the result's keys."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
+    module.exit_json(changed=False, **_guarded(module, lambda: read(Site(), dict(module.params))))
+
+
+def _guarded(module: AnsibleModule, call: Callable[[], Any]) -> Any:
+    """Return what ``call`` returns; whatever it raises becomes the module's failure, in words."""
+    if not sys.platform.startswith("linux"):
+        module.fail_json(msg=f"linux.vserver works on Linux; this host is {sys.platform}")
+    if os.geteuid() != 0:
+        module.fail_json(msg=f"this needs root on the host, and ran as uid {os.geteuid()}. Use 'become: true'.")
+    try:
+        return call()
+    except VserverError as error:
+        failure = {"msg": str(error), "what": error.what, "why": error.why, "remedy": error.remedy}
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in _LIBRARIES:
+            failure = {"msg": f"{missing_required_lib(library)} It is the {_LIBRARIES[library]}."}
+        else:
+            failure = _unforeseen(error)
+    except Exception as error:
+        failure = _unforeseen(error)
+    return module.fail_json(**failure)
+
+
+def _unforeseen(error: Exception) -> dict[str, Any]:
+    """What to say of an error the engine did not put into words: where and what, in one line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(frame.filename)} line {frame.lineno}"
+    if isinstance(error, OSError):
+        what = " ".join(str(name) for name in (error.filename, error.filename2) if name is not None) or "a system call"
+        why = error.strerror or str(error)
+        return {"msg": f"{what}: {why} ({place})", "what": what, "why": why, "remedy": None}
+    what = f"defect in linux.vserver at {place}"
+    why = f"{type(error).__name__}: {error}"
+    remedy = "Please report this line with the task that led to it."
+    return {
+        "msg": f"{what}: {why}. {remedy}",
+        "what": what,
+        "why": why,
+        "remedy": remedy,
+        # Shown only where the user asked for tracebacks (DISPLAY_TRACEBACK).
+        "exception": traceback.format_exc(),
+    }

@@ -1,0 +1,115 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bringing a guest up, from its cgroup to its running init, and clearing away what its run leaves on the host."""
+
+from __future__ import annotations
+
+import datetime
+import os
+
+from . import faults, files, host_addresses, launch, oci, running, runtime, seccomp
+from .errors import VserverError
+from .facets import binding, capabilities
+from .kernel import cgroup, process
+from .model import Guest
+from .running import Running
+from .site import Site
+
+_KILL_TIMEOUT = 10.0
+
+
+def boot(site: Site, guest: Guest, path: str) -> Running:
+    """Bring the guest up, from its cgroup to its running init. The caller holds the guest's lock and is a subreaper."""
+    release(site, guest.name)
+    layout = cgroup.layout()
+    outer = running.outer_cgroup(site, layout, guest.name)
+    try:
+        cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/supervisor")
+    except OSError as error:
+        raise VserverError(f"make the cgroup of guest {guest.name}", why=error.strerror) from error
+    faults.reached("start:cgroup-made")
+    binding.attach(site, guest)
+    binding.require_effect(site, guest)
+    faults.reached("start:bound")
+    host_addresses.up(site, guest)
+    faults.reached("start:addresses-up")
+    _write_bundle(site, guest, layout)
+    faults.reached("start:bundle-written")
+    pid = launch.create(site, guest, path)
+    faults.reached("start:created")
+    if guest.context.user_namespace:
+        cgroup.delegate(outer / "guest", guest.base_id)
+    binding.verify(guest, pid)
+    start = process.start_ticks(pid)
+    if start is None:
+        raise VserverError(f"start guest {guest.name}", why="its first process ended before init ran")
+    runtime.start(site, path, guest.name)
+    faults.reached("start:started")
+    started_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    now = Running(pid, start, path, started_at, guest)
+    running.write(site, now)
+    faults.reached("start:noted")
+    return now
+
+
+def _write_bundle(site: Site, guest: Guest, layout: cgroup.Layout) -> None:
+    bundle = site.bundle(guest.name)
+    config = oci.config(
+        guest,
+        root=bundle / "root",
+        sys=bundle / "sys",
+        cgroup=running.inner_cgroup(site, guest.name),
+        # A runtime mounts "cgroup" as what the host has; on a hybrid host the guest still gets the v2 tree alone.
+        cgroup_mount="cgroup" if layout.mode == "unified" else "cgroup2",
+        kept=capabilities.kept(guest.capabilities),
+        seccomp=seccomp.profile(os.uname().machine),
+    )
+    for point in launch.MOUNT_POINTS:
+        files.make_directory(bundle / point)
+    files.write_json(bundle / "config.json", config)
+
+
+def release(site: Site, name: str) -> None:
+    """Clear everything a guest's run leaves or left on the host, whatever state it is in; its processes are killed.
+
+    The caller holds the guest's lock and is not itself in the guest's cgroup, or is alone in its ``supervisor``.
+    """
+    layout = cgroup.layout()
+    outer = running.outer_cgroup(site, layout, name)
+    if not cgroup.kill(outer / "guest", _KILL_TIMEOUT):
+        raise VserverError(
+            f"kill guest {name}",
+            why=f"processes {cgroup.processes(outer / 'guest')} do not die",
+            remedy="They hang in the kernel (often on a dead disk or network file system); see their /proc/PID/stack.",
+        )
+    faults.reached("stop:killed")
+    files.make_directory(site.bundle(name), 0o711)
+    runtime.delete(site, name)
+    faults.reached("stop:deleted")
+    last = running.last(site, name)
+    if last is not None:
+        binding.release(site, last)
+    host_addresses.down(site, name)
+    faults.reached("stop:addresses-down")
+    running.clear(site, name)
+    try:
+        _remove_cgroup(layout, site, name)
+    except OSError as error:
+        raise VserverError(f"remove the cgroup of guest {name}", why=error.strerror) from error
+    faults.reached("stop:released")
+
+
+def _remove_cgroup(layout: cgroup.Layout, site: Site, name: str) -> None:
+    """Remove the guest's groups from every hierarchy, and with them the binding's programs and any old supervisor."""
+    outer = running.outer_cgroup(site, layout, name)
+    if os.getpid() in cgroup.processes(outer):
+        cgroup.leave(layout)
+    cgroup.kill(outer, _KILL_TIMEOUT)
+    cgroup.remove(layout, site.guest_cgroup(name))
+
+
+def forget(site: Site, name: str) -> None:
+    """Remove what a stopped guest has below the run directory, and our cgroup when it was the last guest."""
+    files.remove_tree(site.bundle(name))
+    cgroup.remove_if_empty(cgroup.layout(), site.cgroup)

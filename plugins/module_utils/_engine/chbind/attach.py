@@ -1,0 +1,265 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put an address binding's programs on a cgroup, see what is there, take them away.
+
+The kernel is the only record: a program's name says whose it is and which instructions it has. Programs stay until
+the cgroup is removed. A socket belongs to the cgroup its creator was in, so a process has to be moved into the cgroup
+before it makes its first socket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from ..errors import Unsupported, VserverError
+from ..kernel import bpf, bpf_map
+from ..kernel.bpf_assembler import Assembler, Helper, Register
+from .policy import BindingPolicy
+from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs
+from .receivers import CGROUP
+from .steering import Steering, register, unpinned
+
+_ONLY6_BY_DEFAULT = Path("/proc/sys/net/ipv6/bindv6only")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something the binding needs of the kernel.
+
+    * since: the Linux version that brought it
+    * required: no binding is tight without it
+    * answer: what the kernel said when it was tried, empty when it works
+    """
+
+    name: str
+    since: str
+    required: bool
+    answer: str
+
+    @property
+    def available(self) -> bool:
+        return not self.answer
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The binding programs that act on a cgroup: for each hook the names, its own and its ancestors'."""
+
+    programs: Mapping[bpf.AttachType, tuple[str, ...]]
+
+    def lacks(self, policy: BindingPolicy, *, steering: bool = False) -> list[str]:
+        """Return the names of the hooks where ``policy`` is not in force; empty: all of it is."""
+        return [
+            program.attach_type.name
+            for program in binding_programs(policy, _dialect(steering))
+            if program.name not in self.programs.get(program.attach_type, ())
+        ]
+
+    def __bool__(self) -> bool:
+        return any(self.programs.values())
+
+
+def probe() -> dict[str, Feature]:
+    """Return what the binding needs, by name: the hooks, the things :class:`Dialect` is about, and steering.
+
+    Tried out by loading programs, never guessed from a version. Needs CAP_BPF and CAP_NET_ADMIN.
+    """
+    steering = Feature("steering", "5.9", False, _try_steering())
+    return {**_probe_attaching(), steering.name: steering}
+
+
+def _probe_attaching() -> dict[str, Feature]:
+    features = {}
+    for attach_type, hook in HOOKS.items():
+        asm = Assembler()
+        asm.leave(1)
+        answer = _try(attach_type, asm)
+        features[attach_type.name] = Feature(attach_type.name, hook.since, hook.required, answer)
+    low_ports = Assembler()
+    low_ports.leave(3)
+    features["low_ports"] = Feature("low_ports", "5.12", False, _try(bpf.AttachType.INET4_BIND, low_ports))
+    exact_errno = Assembler()
+    exact_errno.move(Register.R1, -1)
+    exact_errno.call(Helper.SET_RETVAL)
+    exact_errno.leave(1)
+    features["exact_errno"] = Feature("exact_errno", "5.18", False, _try(bpf.AttachType.INET4_BIND, exact_errno))
+    return features
+
+
+def _try_steering() -> str:
+    some_policy = BindingPolicy(xid=2, ipv4=(IPv4Address("192.0.2.1"),), ipv6=(IPv6Address("2001:db8::1"),))
+    modest = Dialect(low_ports=False, exact_errno=False, steering=True)
+    try:
+        with ExitStack() as stack:
+            steering = stack.enter_context(unpinned())
+            for program in binding_programs(some_policy, modest):
+                if program.code.maps:
+                    instructions = program.code.linked(steering.maps)
+                    kind, hook = program.program_type, program.attach_type
+                    stack.enter_context(bpf.opened(bpf.load_program(kind, instructions, program.name, hook)))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _try(attach_type: bpf.AttachType, asm: Assembler) -> str:
+    try:
+        with bpf.opened(
+            bpf.load_program(HOOKS[attach_type].program_type, asm.assemble().instructions, "vs.probe", attach_type)
+        ):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+@functools.cache
+def dialect() -> Dialect:
+    """Return what programs may say to this kernel. Raises :class:`Unsupported` when a required hook is missing."""
+    features = _probe_attaching()
+    for feature in features.values():
+        if feature.required and not feature.available:
+            raise Unsupported(
+                f"bind a cgroup to addresses: this kernel has no {feature.name} hook for BPF programs",
+                why=feature.answer,
+                remedy=f"It came with Linux {feature.since}; 'network: host' does without any binding.",
+            )
+    return Dialect(low_ports=features["low_ports"].available, exact_errno=features["exact_errno"].available)
+
+
+@functools.cache
+def can_steer() -> bool:
+    """Whether this kernel can steer packets to wildcard listeners (≥ 5.9), tried out."""
+    return not _try_steering()
+
+
+def attach(cgroup: Path, policy: BindingPolicy, steering: Steering | None = None) -> bool:
+    """Make ``policy`` the binding of the cgroup with this directory; return whether anything had to be changed.
+
+    With ``steering`` (the one of the cgroup's network namespace) wildcard listeners answer on all of its addresses;
+    that takes a policy with an xid.
+
+    A policy already in force is left alone, an earlier one of ours is replaced program by program (each in one step, no
+    packet goes unfiltered), others' programs stay. Every program is loaded before the first one is attached, so a
+    refusal of the verifier changes nothing; after a failure later on, calling again completes the change.
+
+    Raises :class:`Unsupported` for a kernel without the hooks, OSError for its other answers, and
+    :class:`VserverError` when the kernel took the programs and yet does not report them as effective.
+    """
+    wanted = binding_programs(policy, _dialect(steering is not None))
+    if steering is not None:
+        if not policy.xid:
+            raise ValueError("steering needs a policy with an xid")
+        register(steering, policy)
+    maps = {} if steering is None else steering.maps
+    changed = False
+    with _directory(cgroup) as directory, ExitStack() as stack:
+        present = {hook: _ours(directory, hook) for hook in HOOKS}
+        current = {program.attach_type: _current(program, present[program.attach_type], maps) for program in wanted}
+        fresh = {
+            program.attach_type: stack.enter_context(bpf.opened(_load(program, directory, maps)))
+            for program in wanted
+            if current[program.attach_type] is None
+        }
+        for hook in HOOKS:
+            outdated = [identity for identity in present[hook] if identity != current.get(hook)]
+            changed = changed or hook in fresh or bool(outdated)
+            if hook in fresh and outdated:
+                with bpf.opened(bpf.open_program(outdated.pop())) as old:
+                    bpf.attach(directory, fresh[hook], hook, replace=old)
+            elif hook in fresh:
+                bpf.attach(directory, fresh[hook], hook)
+            _detach(directory, hook, outdated)
+    lacking = attached(cgroup).lacks(policy, steering=steering is not None)
+    if lacking:
+        raise VserverError(
+            f"bind cgroup {cgroup} to its addresses",
+            why=f"the kernel does not report our program as effective at {', '.join(lacking)}",
+        )
+    return changed
+
+
+def attached(cgroup: Path) -> Attached:
+    """Return the binding programs that act on a cgroup, as the kernel reports them (BPF_PROG_QUERY, EFFECTIVE).
+
+    Works for any cgroup below the bound one as well, such as that of a guest's process 1. Raises OSError.
+    """
+    with _directory(cgroup) as directory:
+        return Attached(
+            {hook: tuple(info.name for info in _ours(directory, hook, effective=True).values()) for hook in HOOKS}
+        )
+
+
+def matches(cgroup: Path, policy: BindingPolicy, *, steering: bool = False) -> bool:
+    """Whether all of ``policy`` is in force on a cgroup. Raises OSError."""
+    return not attached(cgroup).lacks(policy, steering=steering)
+
+
+def detach(cgroup: Path) -> bool:
+    """Take our programs off the cgroup itself; return whether there were any. Raises OSError.
+
+    Its sockets are unrestricted from then on, except for what its ancestors' programs say.
+    """
+    found = False
+    with _directory(cgroup) as directory:
+        for hook in HOOKS:
+            ours = _ours(directory, hook)
+            found = found or bool(ours)
+            _detach(directory, hook, ours)
+    return found
+
+
+def _directory(cgroup: Path) -> AbstractContextManager[int]:
+    return bpf.opened(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def _dialect(steering: bool) -> Dialect:
+    if not steering:
+        return dialect()
+    return dataclasses.replace(dialect(), steering=True, only6=_ONLY6_BY_DEFAULT.read_text().strip() == "1")
+
+
+def _load(program: BindingProgram, directory: int, maps: Mapping[str, int]) -> int:
+    # The inode number of a cgroup's directory is its id (kernfs, since 5.5).
+    instructions = program.code.linked(maps, {CGROUP: os.fstat(directory).st_ino})
+    return bpf.load_program(program.program_type, instructions, program.name, program.attach_type)
+
+
+def _current(program: BindingProgram, present: Mapping[int, bpf.ProgramInfo], maps: Mapping[str, int]) -> int | None:
+    """Return the id of the one that is the very program, using the very maps; None: there is none."""
+    used = {bpf_map.map_id(maps[name]) for _, name in program.code.maps}
+    for identity, info in present.items():
+        if info.name == program.name and set(info.maps) == used:
+            return identity
+    return None
+
+
+def _ours(directory: int, hook: bpf.AttachType, *, effective: bool = False) -> dict[int, bpf.ProgramInfo]:
+    """Return our programs at one hook of a cgroup by id; none where the kernel has no such hook."""
+    found = {}
+    try:
+        identities = bpf.query(directory, hook, effective=effective)
+    except bpf.BpfError as error:
+        if error.errno == errno.EINVAL and not HOOKS[hook].required:
+            return {}
+        raise
+    for identity in identities:
+        with bpf.opened(bpf.open_program(identity)) as program:
+            info = bpf.program_info(program)
+        if info.name.startswith(NAME_PREFIX):
+            found[identity] = info
+    return found
+
+
+def _detach(directory: int, hook: bpf.AttachType, programs: Iterable[int]) -> None:
+    for identity in programs:
+        with bpf.opened(bpf.open_program(identity)) as program:
+            bpf.detach(directory, program, hook)

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The programs of an address binding, generated from its policy. No effects.
+
+Three layers, each tight where the one above has no hook:
+
+* socket-address programs say what an address *means* inside the binding: "any" is the first own address, 127.0.0.1 is
+  the private loopback address (and is shown back as 127.0.0.1), an unbound connect or sendto gets an own source, and
+  anything that is not the binding's is refused;
+* the socket-creation program lets TCP and UDP (and, on request, ping) exist, so no protocol comes in whose bind and
+  connect have no hook: raw, UDP-Lite, MPTCP, SCTP, DCCP, L2TP;
+* the packet filters drop what arrives for, or leaves with, an address that is not the binding's. They catch what has no
+  hook at all: listen(2) without bind(2), the implicit bind of an unconnected datagram socket, a ping socket's source.
+
+A bind to "any" is always rewritten to one address, also when the binding has several: a socket left on "any" would be
+kept from foreign packets by the filters, but it would still hold its port against every other guest and the host. By
+themselves these programs make a wildcard listener answer on the first address of its family only (:: takes the first
+IPv6 address, or the first IPv4 address when there is no other), and a service for further addresses, loopback included,
+names them. With steering (``binding_wildcards``) one TCP listener answers on all of them.
+
+What these programs cannot decide is where the kernel sends from when a hook comes too late: a datagram socket that has
+sent unconnected and is then connected, and an unbound ping socket, take the source the host's routes prefer, and if
+that is not an own address, their packets are dropped (EPERM). A route that prefers an own source, selected by
+``policy.mark``, cures both.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ..kernel.bpf import AttachType, ProgramType
+from ..kernel.bpf_assembler import Code
+from .destination_programs import connect4, connect6, sendmsg4, sendmsg6
+from .packet_filters import packets
+from .policy import BindingPolicy
+from .socket_programs import bind4, bind6, create, show4, show6
+from .vocabulary import DIALECT, Dialect
+from .wildcards import enter_listener, note_v6only
+
+__all__ = [
+    "HOOKS",
+    "NAME_PREFIX",
+    "BindingPolicy",
+    "BindingProgram",
+    "Dialect",
+    "Hook",
+    "binding_programs",
+    "steering_name",
+]
+
+#: Begins the name of every program of ours.
+NAME_PREFIX = "vs."
+
+
+@dataclass(frozen=True)
+class BindingProgram:
+    """A program and where it belongs.
+
+    ``name`` tells ours from others' and equal ones from different ones: "vs.", the hook, 40 bits of a digest of the
+    instructions. The kernel keeps it, so "is what is attached what we want" needs no record of ours.
+    """
+
+    attach_type: AttachType
+    code: Code
+
+    @property
+    def program_type(self) -> ProgramType:
+        return HOOKS[self.attach_type].program_type
+
+    @property
+    def name(self) -> str:
+        return _name(HOOKS[self.attach_type].letters, bytes([self.attach_type]) + self.code.instructions)
+
+
+def steering_name(code: Code) -> str:
+    """The name of the program that steers a network namespace's packets."""
+    return _name("any", code.instructions)
+
+
+def _name(letters: str, content: bytes) -> str:
+    return f"{NAME_PREFIX}{letters}.{base64.b32encode(hashlib.sha256(content).digest()[:5]).decode().lower()}"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A place in the kernel where the binding decides; ``since`` is the first Linux that has it.
+
+    * required: no binding is tight without it; the others are for steering
+    """
+
+    program_type: ProgramType
+    letters: str
+    since: str
+    required: bool = True
+
+
+_SOCK_ADDR = ProgramType.CGROUP_SOCK_ADDR
+HOOKS: Mapping[AttachType, Hook] = MappingProxyType(
+    {
+        AttachType.INET_SOCK_CREATE: Hook(ProgramType.CGROUP_SOCK, "new", "4.10"),
+        AttachType.INET_INGRESS: Hook(ProgramType.CGROUP_SKB, "in", "4.10"),
+        AttachType.INET_EGRESS: Hook(ProgramType.CGROUP_SKB, "out", "4.10"),
+        AttachType.INET4_BIND: Hook(_SOCK_ADDR, "b4", "4.17"),
+        AttachType.INET6_BIND: Hook(_SOCK_ADDR, "b6", "4.17"),
+        AttachType.INET4_CONNECT: Hook(_SOCK_ADDR, "c4", "4.17"),
+        AttachType.INET6_CONNECT: Hook(_SOCK_ADDR, "c6", "4.17"),
+        AttachType.UDP4_SENDMSG: Hook(_SOCK_ADDR, "s4", "4.18"),
+        AttachType.UDP6_SENDMSG: Hook(_SOCK_ADDR, "s6", "4.18"),
+        AttachType.UDP4_RECVMSG: Hook(_SOCK_ADDR, "r4", "5.2"),
+        AttachType.UDP6_RECVMSG: Hook(_SOCK_ADDR, "r6", "5.2"),
+        AttachType.INET4_GETSOCKNAME: Hook(_SOCK_ADDR, "n4", "5.8"),
+        AttachType.INET6_GETSOCKNAME: Hook(_SOCK_ADDR, "n6", "5.8"),
+        AttachType.INET4_GETPEERNAME: Hook(_SOCK_ADDR, "p4", "5.8"),
+        AttachType.INET6_GETPEERNAME: Hook(_SOCK_ADDR, "p6", "5.8"),
+        AttachType.SETSOCKOPT: Hook(ProgramType.CGROUP_SOCKOPT, "opt", "5.3", required=False),
+        AttachType.SOCK_OPS: Hook(ProgramType.SOCK_OPS, "lst", "4.19", required=False),
+    }
+)
+
+
+@functools.lru_cache(maxsize=256)
+def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple[BindingProgram, ...]:
+    """Return the programs that enforce ``policy``, in the order of :data:`HOOKS`: tight first."""
+    shown4, shown6 = show4(policy), show6(policy)
+    codes = {
+        AttachType.INET_SOCK_CREATE: create(policy, dialect),
+        AttachType.INET_INGRESS: packets(policy, incoming=True),
+        AttachType.INET_EGRESS: packets(policy, incoming=False),
+        AttachType.INET4_BIND: bind4(policy, dialect),
+        AttachType.INET6_BIND: bind6(policy, dialect),
+        AttachType.INET4_CONNECT: connect4(policy, dialect),
+        AttachType.INET6_CONNECT: connect6(policy, dialect),
+        AttachType.UDP4_SENDMSG: sendmsg4(policy, dialect),
+        AttachType.UDP6_SENDMSG: sendmsg6(policy, dialect),
+        AttachType.UDP4_RECVMSG: shown4,
+        AttachType.UDP6_RECVMSG: shown6,
+        AttachType.INET4_GETSOCKNAME: show4(policy, own_and_steered=True) if dialect.steering else shown4,
+        AttachType.INET6_GETSOCKNAME: show6(policy, own_and_steered=True) if dialect.steering else shown6,
+        AttachType.INET4_GETPEERNAME: shown4,
+        AttachType.INET6_GETPEERNAME: shown6,
+    }
+    if dialect.steering:
+        codes[AttachType.SETSOCKOPT] = note_v6only()
+        codes[AttachType.SOCK_OPS] = enter_listener(policy)
+    return tuple(BindingProgram(attach_type, codes[attach_type]) for attach_type in HOOKS if attach_type in codes)

@@ -1,0 +1,149 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steering of wildcard listeners in a network namespace: three maps and one program, kept alive by pins.
+
+The pins are in a directory of a bpf file system, one directory per network namespace. Whoever opens the steering makes
+what is missing there. It may stay for good: with no address registered it costs a look-up per new connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..kernel import bpf, bpf_map
+from ..kernel.bpf_map import MapType
+from ..kernel.mount import mount
+from .policy import BindingPolicy
+from .programs import NAME_PREFIX, steering_name
+from .vocabulary import as_ipv6
+from .wildcards import ADDRESSES, ASKED, LISTENERS, ListenerKey, steer
+
+#: The first process's network namespace; /sys/fs/bpf is where systemd mounts the bpf file system.
+DIRECTORY = Path("/sys/fs/bpf/vserver")
+
+_ADDRESS_LENGTH = 16
+_ENTRIES_MAX = 1 << 16
+#: Of LISTENERS' values: room for a socket's cookie.
+_SOCKET_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Descriptors of the maps."""
+
+    asked: int
+    listeners: int
+    addresses: int
+
+    @property
+    def maps(self) -> dict[str, int]:
+        """For :meth:`~.kernel.bpf_assembler.Code.linked`."""
+        return {ASKED: self.asked, LISTENERS: self.listeners, ADDRESSES: self.addresses}
+
+
+@contextlib.contextmanager
+def opened(directory: Path = DIRECTORY, netns: Path = Path("/proc/self/ns/net")) -> Iterator[Steering]:
+    """Open the steering of a network namespace for a ``with`` block; make it where it is missing.
+
+    ``directory`` is in the top directory of a bpf file system; that is mounted where it is not yet. Raises OSError,
+    with the verifier's log where the kernel cannot do it (before Linux 5.9).
+    """
+    if not _is_bpf_file_system(directory.parent):
+        mount("bpf", directory.parent, "bpf", options="mode=700")
+    directory.mkdir(mode=0o700, exist_ok=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(bpf.opened(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        maps = {name: stack.enter_context(bpf.opened(_map(directory, name))) for name in (ASKED, LISTENERS, ADDRESSES)}
+        _link(directory, netns, maps)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        yield Steering(maps[ASKED], maps[LISTENERS], maps[ADDRESSES])
+
+
+def _is_bpf_file_system(path: Path) -> bool:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mounted, _, described = line.partition(" - ")
+        if mounted.split()[4] == str(path) and described.split()[0] == "bpf":
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def unpinned() -> Iterator[Steering]:
+    """Make maps and load the program for a ``with`` block, with effect on nothing. Raises OSError."""
+    with ExitStack() as stack:
+        maps = {name: stack.enter_context(bpf.opened(_create(name))) for name in (ASKED, LISTENERS, ADDRESSES)}
+        stack.enter_context(bpf.opened(_load(maps)))
+        yield Steering(maps[ASKED], maps[LISTENERS], maps[ADDRESSES])
+
+
+def _create(name: str) -> int:
+    if name == ASKED:
+        return bpf_map.create_socket_storage(name)
+    if name == LISTENERS:
+        return bpf_map.create_map(MapType.SOCKHASH, name, ListenerKey.LENGTH, _SOCKET_LENGTH, _ENTRIES_MAX)
+    return bpf_map.create_map(MapType.HASH, name, _ADDRESS_LENGTH, 4, _ENTRIES_MAX)
+
+
+def _load(maps: dict[str, int]) -> int:
+    code = steer()
+    kind, attach_type = bpf.ProgramType.SK_LOOKUP, bpf.AttachType.SK_LOOKUP
+    return bpf.load_program(kind, code.linked(maps), steering_name(code), attach_type)
+
+
+def _map(directory: Path, name: str) -> int:
+    pinned = bpf_map.open_pinned(directory / name)
+    if pinned is not None:
+        return pinned
+    made = _create(name)
+    bpf_map.pin(directory / name, made)
+    return made
+
+
+def _link(directory: Path, netns: Path, maps: dict[str, int]) -> None:
+    """Have today's program linked and no earlier one; its name is its pin's."""
+    path = directory / steering_name(steer()).replace(".", "_")
+    pinned = bpf_map.open_pinned(path)
+    if pinned is None:
+        with ExitStack() as stack:
+            program = stack.enter_context(bpf.opened(_load(maps)))
+            namespace = stack.enter_context(bpf.opened(os.open(netns, os.O_RDONLY | os.O_CLOEXEC)))
+            attached = bpf.link_to_netns(program, namespace, bpf.AttachType.SK_LOOKUP)
+            bpf_map.pin(path, stack.enter_context(bpf.opened(attached)))
+    else:
+        os.close(pinned)
+    for other in directory.iterdir():
+        if other != path and other.name.startswith(NAME_PREFIX.replace(".", "_") + "any"):
+            other.unlink()
+
+
+def register(steering: Steering, policy: BindingPolicy) -> None:
+    """Let packets to the policy's addresses, loopback included, find its wildcard listeners.
+
+    An address that another context has registered goes over to this one. Raises OSError.
+    """
+    for key in _keys(policy):
+        bpf_map.update(steering.addresses, key, struct.pack("=I", policy.xid))
+
+
+def forget(steering: Steering, policy: BindingPolicy, keep: BindingPolicy | None = None) -> None:
+    """Steer no more packets to the policy's addresses, but for those of ``keep``. Raises OSError.
+
+    An address that has gone over to another context stays with that one.
+    """
+    for key in _keys(policy) - (_keys(keep) if keep else set()):
+        if bpf_map.lookup(steering.addresses, key, 4) == struct.pack("=I", policy.xid):
+            bpf_map.delete(steering.addresses, key)
+
+
+def _keys(policy: BindingPolicy) -> set[bytes]:
+    own = (*policy.ipv4, *policy.ipv6, policy.loopback4, policy.loopback6)
+    return {as_ipv6(address).packed for address in own if address is not None}

@@ -1,0 +1,51 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the kernel applies a cgroup's binding to a process in it: tried, not assumed.
+
+Attached programs can be without effect. Before 5.15 (and where the fix was not taken to an older kernel) a socket
+forgets its cgroup2 as soon as a version 1 net_cls or net_prio group is in use, and no query shows that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+_REFUSED, _ALLOWED, _FAILED = 0, 1, 2
+
+
+def takes_effect(cgroup: Path) -> bool:
+    """Return whether a process in the cgroup is kept from making a raw socket, as every binding keeps it.
+
+    The process is a child of ours, in a cgroup below that lives as long as it does, so the rule against processes in
+    inner cgroups is respected. Needs CAP_NET_RAW, or the answer means nothing. Raises OSError when the trial itself
+    cannot be made.
+    """
+    place = cgroup / f"vserver-trial-{os.getpid()}"
+    place.mkdir()
+    try:
+        child = os.fork()
+        if child == 0:
+            os._exit(_try(place))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            place.rmdir()
+    if status == _FAILED:
+        raise OSError(f"a process could not be moved to {place}")
+    return status == _REFUSED
+
+
+def _try(place: Path) -> int:
+    try:
+        (place / "cgroup.procs").write_text("0")
+    except OSError:
+        return _FAILED
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    except OSError:
+        return _REFUSED
+    return _ALLOWED

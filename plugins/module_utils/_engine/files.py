@@ -1,0 +1,103 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files of our own: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import ToolFailed, VserverError
+
+#: Begins the name of everything that is being built or thrown away; whoever holds the lock may sweep it.
+PENDING = ".pending-"
+
+
+def fsync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
+    """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the directory.
+
+    Raises :class:`VserverError` (disk full, read-only file system); the old file is then untouched.
+    """
+    pending = path.parent / f"{PENDING}{path.name}-{secrets.token_hex(4)}"
+    try:
+        with open(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
+            json.dump(data, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(pending, path)
+        fsync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            pending.unlink()
+        raise VserverError(f"write {path}", why=error.strerror) from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the data in ``path``; raises FileNotFoundError, or :class:`VserverError` when it is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise VserverError(f"read {path}", why=f"not JSON ({error})") from error
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Create ``path`` with its parents and set its own mode; an existing one gets the mode."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o7777 != mode:
+            path.chmod(mode)
+    except OSError as error:
+        raise VserverError(f"create directory {path}", why=error.strerror) from error
+
+
+def pending_directory(parent: Path) -> Path:
+    """Make a new directory (0700) in ``parent`` to build something in, before it is renamed into its place."""
+    path = parent / (PENDING + secrets.token_hex(6))
+    make_directory(path)
+    return path
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all it holds, crossing no mount: first out of its place by one rename, then for good.
+
+    The tree may be a guest's: rm(1) follows no symbolic link and copes with any depth.
+    """
+    if not os.path.lexists(path):
+        return
+    doomed = path
+    try:
+        if not path.name.startswith(PENDING):
+            doomed = path.parent / (PENDING + secrets.token_hex(6))
+            path.rename(doomed)
+            fsync_directory(path.parent)
+    except OSError as error:
+        raise VserverError(f"remove {path}", why=error.strerror) from error
+    result = subprocess.run(
+        ["rm", "-rf", "--one-file-system", "--", str(doomed)], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise ToolFailed(f"remove {path}", why=result.stderr.strip())
+
+
+def sweep(parent: Path) -> None:
+    """Remove what a crash left half-made in ``parent``. The caller holds the lock under which such things are made."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(parent):
+            if entry.name.startswith(PENDING):
+                remove_tree(Path(entry.path))

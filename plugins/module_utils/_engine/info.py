@@ -1,0 +1,135 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of guests: their records, and their live state as the kernel tells it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import running, store
+from .errors import InvalidInput
+from .facets import FACETS, binding, root
+from .kernel import capability, cgroup
+from .model import Limits
+from .running import Running
+from .site import Site
+
+
+def guests(site: Site, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Every guest, or those in ``names``, in the shape of :func:`guest`, with the ``disk_bytes`` each one uses.
+
+    Raises :class:`InvalidInput` for an unknown name.
+    """
+    known = store.names(site)
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise InvalidInput(f"guest {unknown[0]} does not exist", remedy=f"This host has: {', '.join(known) or 'none'}.")
+    wanted = known if names is None else names
+    disk = _disk(site, wanted)
+    return [{**guest(site, name), "disk_bytes": disk.get(name, 0)} for name in wanted]
+
+
+def state(site: Site, name: str) -> str:
+    """``running``, ``frozen``, ``stopped``, or ``undefined`` when there is no record."""
+    if running.read(site, name) is not None:
+        group = running.outer_cgroup(site, cgroup.layout(), name) / "guest"
+        return "frozen" if cgroup.frozen(group) else "running"
+    return "undefined" if store.load(site, name) is None else "stopped"
+
+
+def section(value: Any) -> dict[str, Any]:
+    """A section as JSON-ready data."""
+    return {key: list(item) if isinstance(item, tuple) else item for key, item in dataclasses.asdict(value).items()}
+
+
+def guest(site: Site, name: str, reasons: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """The record and the live state of one guest; empty when it does not exist.
+
+    * reasons: what :func:`restart_reasons` says, if the caller knows it already
+    """
+    record = store.load(site, name)
+    if record is None:
+        return {}
+    now = running.read(site, name)
+    reasons = restart_reasons(site, name) if reasons is None else reasons
+    context = section(record.context)
+    context.pop("xid")
+    return {
+        "name": name,
+        "xid": record.xid,
+        "state": state(site, name),
+        "hostname": record.hostname,
+        "addresses": [address.split("/")[0] for address in record.binding.addresses],
+        "root": section(record.root),
+        "binding": {**section(record.binding), "programs": binding.programs(site, record) if now else []},
+        "capabilities": {**section(record.capabilities), "bounding": _bounding(now)},
+        "limits": {**section(record.limits), "rlimits": _rlimits(record.limits)},
+        "context": {**context, "init": context["init"] or "auto"},
+        "pid": now.pid if now else None,
+        "started_at": now.started_at if now else None,
+        "processes": len(cgroup.processes(_group(site, name))) if now else 0,
+        "memory_bytes": _memory(site, name) if now else 0,
+        "restart_required": bool(reasons),
+        "restart_reasons": list(reasons),
+    }
+
+
+def restart_reasons(site: Site, name: str) -> tuple[str, ...]:
+    """Why a running guest must be restarted before its record is in force, a sentence each; empty if it need not be."""
+    record = store.load(site, name)
+    if record is None or running.read(site, name) is None:
+        return ()
+    return tuple(
+        f"{facet}: {change.option} is {change.before!r} in the running guest, {change.after!r} in its record"
+        for facet, verbs in FACETS.items()
+        for change in verbs.compare(record.section(facet), verbs.observe(site, record))
+        if not change.live
+    )
+
+
+def _rlimits(limits: Limits) -> dict[str, dict[str, int | str]]:
+    """The rlimits as the module takes them."""
+    return {
+        name: {which: "infinity" if value == -1 else value for which, value in (("soft", soft), ("hard", hard))}
+        for name, (soft, hard) in limits.rlimits.items()
+    }
+
+
+def _bounding(now: Running | None) -> list[str] | None:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return None if now is None else list(capability.bounding(now.pid))
+    return None
+
+
+def _group(site: Site, name: str) -> Path:
+    return running.outer_cgroup(site, cgroup.layout(), name) / "guest"
+
+
+def _memory(site: Site, name: str) -> int:
+    """Bytes in use: v2's memory.current or v1's usage_in_bytes."""
+    top = cgroup.layout().controllers.get("memory")
+    if top is not None:
+        for file in ("memory.current", "memory.usage_in_bytes"):
+            with contextlib.suppress(OSError):
+                return int((top / running.inner_cgroup(site, name) / file).read_text())
+    return 0
+
+
+def _disk(site: Site, names: Sequence[str]) -> dict[str, int]:
+    """Guest → bytes of disk that are its own; blocks shared with the template are the template's.
+
+    One du(1) for all: it copes with any depth, follows no link, and takes in its stride what a running guest removes.
+    """
+    tops = {str(root.directory(site, name)): name for name in names if root.directory(site, name).is_dir()}
+    if not tops:
+        return {}
+    command = ["du", "--summarize", "--block-size=1", "--one-file-system", "--null", "--", *tops]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\0")
+    sizes = (line.split("\t", 1) for line in lines if line)
+    return {tops[top]: int(size) for size, top in sizes}

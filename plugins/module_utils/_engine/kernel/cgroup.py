@@ -1,0 +1,237 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Control groups: where the hierarchies are, and one group seen across all of them.
+
+The v2 tree may hold every controller (unified), some or none (hybrid: the others are v1 hierarchies), or be missing
+(legacy). Killing, freezing and BPF need only the tree itself, so they work on hybrid hosts as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: What a delegated group hands to its new owner (cgroup-v2.rst, "Model of Delegation").
+_DELEGATED = ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The hierarchies of this host.
+
+    * unified: mount point of the v2 tree, None on a legacy host
+    * controllers: controller name → mount point of the hierarchy it is in (v2's or a v1 one)
+    * named: mount points of v1 hierarchies without a controller ("name=systemd")
+    """
+
+    unified: Path | None
+    controllers: Mapping[str, Path] = field(default_factory=dict)
+    named: tuple[Path, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """``unified``, ``hybrid`` or ``legacy``."""
+        if self.unified is None:
+            return "legacy"
+        return "hybrid" if any(top != self.unified for top in self.controllers.values()) else "unified"
+
+    @property
+    def tree(self) -> Path:
+        """The v2 tree's mount point. Raises OSError on a legacy host."""
+        if self.unified is None:
+            raise OSError(errno.ENOENT, "this host has no cgroup2 file system mounted")
+        return self.unified
+
+    @property
+    def tops(self) -> tuple[Path, ...]:
+        """Every hierarchy's mount point, once."""
+        tops = dict.fromkeys(self.controllers.values())
+        tops.update(dict.fromkeys(self.named))
+        if self.unified is not None:
+            tops[self.unified] = None
+        return tuple(tops)
+
+
+def parse_layout(mountinfo: str, read_controllers: Mapping[str, str]) -> Layout:
+    """Derive the layout from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)); pure.
+
+    ``read_controllers`` maps a cgroup2 mount point to the text of its ``cgroup.controllers``.
+    """
+    unified: Path | None = None
+    controllers: dict[str, Path] = {}
+    named: list[Path] = []
+    for line in mountinfo.splitlines():
+        left, right = line.split(" - ", 1)
+        kind, _source, options = right.split(" ", 2)
+        fields = left.split(" ")
+        if fields[3] != "/":
+            continue
+        point = fields[4]
+        if kind == "cgroup2" and unified is None:
+            unified = Path(point)
+            controllers.update(dict.fromkeys(read_controllers.get(point, "").split(), unified))
+        elif kind == "cgroup":
+            names = [name for name in options.split(",") if name not in ("rw", "ro", "xattr", "none", "clone_children")]
+            if any(name.startswith("name=") for name in names):
+                named.append(Path(point))
+            for name in names:
+                if "=" not in name:
+                    controllers[name] = Path(point)
+    return Layout(unified, controllers, tuple(named))
+
+
+@functools.cache
+def layout() -> Layout:
+    """The layout of this host, read from the kernel once a process."""
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    points = [line.split(" ")[4] for line in mountinfo.splitlines() if " - cgroup2 " in line]
+    texts = {}
+    for point in points:
+        with contextlib.suppress(OSError):
+            texts[point] = Path(point, "cgroup.controllers").read_text()
+    return parse_layout(mountinfo, texts)
+
+
+def create(where: Layout, group: str) -> Path:
+    """Make ``group`` (relative to the top) in the v2 tree, with every controller there is, and return its path.
+
+    Raises OSError.
+    """
+    while True:
+        try:
+            return _descend(where.tree, Path(group).parts)
+        except FileNotFoundError:
+            continue  # somebody has just removed a group above because it was empty
+
+
+def _descend(path: Path, parts: Sequence[str]) -> Path:
+    for part in parts:
+        for controller in (path / "cgroup.controllers").read_text().split():
+            # A controller that cannot be enabled here (threads, real-time tasks) is missing below, which limits say.
+            with contextlib.suppress(OSError):
+                (path / "cgroup.subtree_control").write_text(f"+{controller}")
+        path = path / part
+        path.mkdir(exist_ok=True)
+    return path
+
+
+def leave(where: Layout) -> None:
+    """Move the calling process to the top of the v2 tree."""
+    (where.tree / "cgroup.procs").write_text("0")
+
+
+def delegate(path: Path, uid: int) -> None:
+    """Give a v2 group to ``uid``: it may make groups below and move its processes, not change the group's limits."""
+    for name in _DELEGATED:
+        os.chown(path / name, uid, uid)
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """``path`` and every group below it, deepest first; groups that vanish meanwhile are left out."""
+    try:
+        entries = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return
+        raise
+    for entry in entries:
+        yield from _below(Path(entry))
+    yield path
+
+
+def processes(path: Path) -> list[int]:
+    """The process ids in a group and all groups below it."""
+    found: list[int] = []
+    for group in _below(path):
+        with contextlib.suppress(FileNotFoundError, OSError):
+            found.extend(int(pid) for pid in (group / "cgroup.procs").read_text().split())
+    return found
+
+
+def of_process(pid: int) -> str:
+    """The v2 group a process is in, as an absolute path below the tree's top (cgroups(7), /proc/PID/cgroup)."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        if line.startswith("0::"):
+            return line[3:].removesuffix(" (deleted)")
+    raise OSError(errno.ENOENT, f"process {pid} is in no cgroup of the v2 tree")
+
+
+def _event(path: Path, key: str) -> bool | None:
+    try:
+        text = (path / "cgroup.events").read_text()
+    except OSError:
+        return None
+    return dict(line.split() for line in text.splitlines()).get(key) == "1"
+
+
+def populated(path: Path) -> bool:
+    """Whether a v2 group or one below it has a living process."""
+    return bool(_event(path, "populated"))
+
+
+def frozen(path: Path) -> bool:
+    """Whether a v2 group is frozen, all of its processes included."""
+    return bool(_event(path, "frozen"))
+
+
+def _wait(path: Path, key: str, value: bool, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    pause = 0.0005
+    while _event(path, key) not in (value, None):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return True
+
+
+def freeze(path: Path, on: bool, timeout: float) -> bool:
+    """Freeze or thaw a v2 group (≥ 5.2); False when not every process had stopped after ``timeout`` seconds."""
+    (path / "cgroup.freeze").write_text("1" if on else "0")
+    return _wait(path, "frozen", on, timeout)
+
+
+def kill(path: Path, timeout: float) -> bool:
+    """Kill every process of a v2 group and below it, at once; False when some are left after ``timeout`` seconds.
+
+    cgroup.kill (≥ 5.14) beats any fork bomb; on older kernels the group is frozen while it is shot.
+    """
+    if not path.exists():
+        return True
+    try:
+        (path / "cgroup.kill").write_text("1")
+    except (FileNotFoundError, PermissionError):  # cgroupfs lets nobody make a file
+        freeze(path, True, timeout)
+        for pid in processes(path):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        freeze(path, False, timeout)
+    return _wait(path, "populated", False, timeout)
+
+
+def remove(where: Layout, group: str) -> None:
+    """Remove ``group`` and all groups below it from every hierarchy; it must be empty of processes. Raises OSError."""
+    for top in where.tops:
+        for path in _below(top / group):
+            with contextlib.suppress(FileNotFoundError):
+                path.rmdir()
+
+
+def remove_if_empty(where: Layout, group: str) -> None:
+    """Remove ``group`` from every hierarchy where nothing is left in it."""
+    for top in where.tops:
+        with contextlib.suppress(OSError):
+            (top / group).rmdir()
+
+
+def hierarchies(where: Layout, group: str) -> list[Path]:
+    """Where ``group`` exists, over all hierarchies."""
+    return [top / group for top in where.tops if (top / group).is_dir()]

@@ -1,0 +1,61 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Namespaces: leaving the caller's, and user namespaces that exist only as an id mapping."""
+
+from __future__ import annotations
+
+import os
+
+from .syscall import check, libc
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    check(libc.unshare(flags), "unshare")
+
+
+def enter(pid: int, kind: str, flag: int) -> None:
+    """Join namespace ``kind`` ("uts", "mnt", …) of a process with setns(2); ``flag`` is its CLONE_NEW* constant."""
+    fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(libc.setns(fd, flag), f"enter the {kind} namespace of process {pid}")
+    finally:
+        os.close(fd)
+
+
+def user_namespace(base: int, count: int) -> int:
+    """Return a descriptor of a new user namespace that maps ids 0…count-1 to base…base+count-1.
+
+    It has no process of its own (user_namespaces(7)); it serves as the id mapping of an idmapped mount.
+    """
+    ready_read, ready_write = os.pipe()
+    done_read, done_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(done_write)
+            unshare(CLONE_NEWUSER)
+            os.write(ready_write, b"+")
+            os.read(done_read, 1)
+            status = 0
+        finally:
+            os._exit(status)
+    try:
+        os.close(ready_write)
+        os.close(done_read)
+        if os.read(ready_read, 1) != b"+":
+            raise OSError("create a user namespace: refused (see sysctl user.max_user_namespaces)")
+        for map_file in ("uid_map", "gid_map"):
+            with open(f"/proc/{child}/{map_file}", "w") as file:
+                file.write(f"0 {base} {count}\n")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(ready_read)
+        os.close(done_write)
+        os.waitpid(child, 0)

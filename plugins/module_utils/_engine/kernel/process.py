@@ -1,0 +1,80 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes: their identity over time, waiting for their end, and a few facts of /proc/PID."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import time
+
+from .syscall import prctl, syscall
+
+_PIDFD_OPEN = 434
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_START_TIME = 22  # field of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
+
+
+def start_ticks(pid: int) -> int | None:
+    """When ``pid`` started, in clock ticks since boot, or None when it is gone or a zombie.
+
+    The pair (pid, start_ticks) names one process for as long as the host runs.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The fields after the command begin with the third, the state.
+    return None if fields[0] in b"ZX" else int(fields[_START_TIME - 3])
+
+
+def status(pid: int) -> dict[str, str]:
+    """The fields of /proc/PID/status (proc_pid_status(5)). Raises FileNotFoundError or ProcessLookupError."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        pairs = (line.split(":", 1) for line in file)
+        return {key: value.strip() for key, value in pairs}
+
+
+def listens(pid: int, signal_number: int) -> bool:
+    """Whether ``pid`` gets the signal, by a handler or, blocked, by a descriptor (systemd reads its orders so).
+
+    A PID namespace's process 1 is deaf to any other but SIGKILL (pid_namespaces(7)).
+    """
+    facts = status(pid)
+    return bool((int(facts["SigCgt"], 16) | int(facts["SigBlk"], 16)) & (1 << (signal_number - 1)))
+
+
+def wait_gone(pid: int, start: int, timeout: float) -> bool:
+    """Wait until the process (pid, start) has ended; False when it has not in ``timeout`` seconds (pidfd_open(2))."""
+    try:
+        fd = syscall(f"watch process {pid}", _PIDFD_OPEN, pid, 0)
+    except ProcessLookupError:
+        return True
+    try:
+        if start_ticks(pid) != start:
+            return True
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            if poll.poll(max(0, left * 1000)):
+                return True
+            if left <= 0:
+                return False
+    finally:
+        os.close(fd)
+
+
+def become_subreaper() -> None:
+    """Have orphans below this process reparented to it (PR_SET_CHILD_SUBREAPER, survives execve)."""
+    prctl("become a subreaper", _PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_name(name: str) -> None:
+    """Set the name ps(1) shows for this process; the kernel keeps 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    prctl("name the process", _PR_SET_NAME, ctypes.addressof(buffer))

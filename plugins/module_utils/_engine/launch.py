@@ -1,0 +1,126 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The launcher: a private mount namespace with the guest's root in it, and the runtime executed there.
+
+Every mount made here lives in this namespace and the guest's own only; the host's mount table does not grow, and the
+kernel cleans up when the guest is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+from . import runtime
+from .errors import ToolFailed, VserverError
+from .facets import root
+from .kernel import landlock, mount, namespace, openat2
+from .model import ID_COUNT, Guest
+from .site import Site
+
+#: Where the bundle's mounts go; empty directories on the host.
+MOUNT_POINTS = ("lower", "writable", "root", "sys", "null")
+
+#: metacopy and redirects would follow what a layer claims about another file (overlayfs.rst); a guest writes the upper
+#: layer, so both stay off, like what only matters to NFS.
+_OVERLAY = {"metacopy": "off", "redirect_dir": "nofollow", "index": "off", "xino": "off"}
+
+#: Directories of the guest's root that something is mounted on.
+_MOUNTED_ON = ("dev", "proc", "run", "sys")
+
+
+def create(site: Site, guest: Guest, path: str) -> int:
+    """Create the guest's container from its bundle, and return the host's pid of its process 1, not yet executing init.
+
+    The caller is a subreaper, so process 1 becomes its child. Raises :class:`VserverError`.
+    """
+    bundle = site.bundle(guest.name)
+    log, pid_file = bundle / "runtime.log", bundle / "pid"
+    for leftover in (log, pid_file):
+        leftover.unlink(missing_ok=True)
+    argv = runtime.command(site, path, log, "create", "--bundle", str(bundle), "--pid-file", str(pid_file), guest.name)
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(receive)
+            _prepare(site, guest)
+            _leave_behind(bundle / "null")
+            landlock.scope_abstract_sockets()  # last: whoever is in a Landlock domain may be kept from mounting
+            os.execv(argv[0], argv)
+        except BaseException as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            os.write(send, reason.encode()[:4000])
+        finally:
+            os._exit(1)
+    os.close(send)
+    with open(receive, "rb") as pipe:
+        refusal = pipe.read().decode(errors="replace")
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if refusal:
+        raise VserverError(f"prepare the root of guest {guest.name}", why=refusal)
+    if status:
+        raise ToolFailed(
+            f"create guest {guest.name}", why=runtime.log_errors(log) or f"{path} ended with status {status}"
+        )
+    return int(pid_file.read_text())
+
+
+def _leave_behind(place: Path) -> None:
+    """Give the runtime, and so the guest's init, nothing of this process: no descriptors, no ignored signals.
+
+    A runtime may give standard input and output away to the guest's root (crun does), so they are a null device of the
+    guest's own, on a file system in ``place`` that only this mount namespace has; never the host's /dev/null.
+    """
+    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    mount.mount("tmpfs", place, "tmpfs", mount.MS_NOSUID | mount.MS_NOEXEC, "size=4k,nr_inodes=2")
+    null = mount.null_device(place / "null")
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+
+
+def _prepare(site: Site, guest: Guest) -> None:
+    """Leave the host's mount namespace and build the guest's root below its bundle."""
+    bundle, clone = site.bundle(guest.name), root.directory(site, guest.name)
+    shifted = guest.context.user_namespace
+    mapping = namespace.user_namespace(guest.base_id, ID_COUNT) if shifted else None
+    namespace.unshare(namespace.CLONE_NEWNS)
+    mount.make_private()
+    target = bundle / "root"
+
+    def layer(source: Path, point: Path, readonly: bool = False) -> None:
+        if mapping is None:
+            mount.bind(source, point)
+        else:
+            mount.idmapped_bind(source, point, mapping, readonly)
+
+    if guest.root.method == "overlay":
+        layer(root.template_root(site, guest.root), bundle / "lower", readonly=True)
+        layer(clone, bundle / "writable")
+        upper, work = bundle / "writable/upper", bundle / "writable/work"
+        mount.overlay(target, bundle / "lower", upper, work, _OVERLAY, guest.base_id if shifted else 0)
+    else:
+        layer(clone / "rootfs", target)
+    mount.bind(Path("/sys"), bundle / "sys")
+    _refuse_planted(guest, target)
+
+
+def _refuse_planted(guest: Guest, target: Path) -> None:
+    """Refuse a root in which something other than a directory lies where the runtime will mount.
+
+    A guest owns every byte of its root and could have put a link to a host path there (CVE-2026-41579 and kin).
+    """
+    top = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in _MOUNTED_ON:
+        try:
+            fd = openat2.open_in_root(top, name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # the runtime makes a plain directory
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(f"/{name} in the root of guest {guest.name} is not a directory; remove it from the clone")
+        os.close(fd)
+    os.close(top)

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The typed specification of a guest: one section a facet, and the record that holds them.
+
+A value here is always normalised (bytes, canonical addresses, capability names with ``CAP_``), so two specifications
+that mean the same are equal. ``None`` in a section is "no such setting"; what a caller leaves out is a matter of the
+facets' ``parse``, which start from the recorded section.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InvalidInput
+
+#: xid 0 is the host and 1 the spectator; below 32768 the guest's ids (xid << 16) stay below 2^31.
+XID_MIN, XID_MAX = 2, 32767
+#: Automatic xids come from here, so that hand-picked ones rarely collide.
+XID_AUTO_MIN, XID_AUTO_MAX = 28672, 32766
+#: How many uids and gids a guest has.
+ID_COUNT = 65536
+
+RECORD_FORMAT = 1
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,62}", re.ASCII)
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` when it can name a guest or a template; raise :class:`InvalidInput` otherwise.
+
+    Letters, digits, ``_``, ``-`` and single dots, beginning with a letter or digit, at most 63 characters: a name is
+    also a directory, a cgroup and, for a guest, a host name.
+    """
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        shown = name if len(name) <= 70 else name[:70] + "…"
+        raise InvalidInput(
+            f"{kind} name {shown!r} is not valid",
+            remedy="Use 1 to 63 letters, digits, '_', '-' and single dots, beginning with a letter or digit.",
+        )
+    return name
+
+
+def check_xid(xid: int) -> int:
+    """Return ``xid`` when it is a context id a guest can have; raise :class:`InvalidInput` otherwise."""
+    if not XID_MIN <= xid <= XID_MAX:
+        raise InvalidInput(f"xid {xid} is out of range", remedy=f"Choose one from {XID_MIN} to {XID_MAX}.")
+    return xid
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where the guest's file system comes from. ``template`` is None while there is no clone."""
+
+    template: str | None = None
+    version: str | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The addresses a guest owns, each as ``address/prefix``.
+
+    * network: ``bound`` to these addresses, or ``host``: unrestricted, on explicit request
+    * interface: where the addresses are put at start; None: found from the host's own networks
+    """
+
+    addresses: tuple[str, ...] = ()
+    interface: str | None = None
+    network: str = "bound"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What remains of root's powers: a profile, plus ``add``, minus ``drop`` (full names, sorted)."""
+
+    profile: str = "system"
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Ceilings; None is "no limit of ours".
+
+    * memory: bytes
+    * cpus: processors' worth of time (1.5 is one and a half)
+    * processes: processes and threads
+    * rlimits: per process, name without ``RLIMIT_`` in lower case → (soft, hard); -1 is infinity
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The context itself.
+
+    * xid: the context's id; 0: not yet given
+    * hostname: None: the guest's name
+    * init: argv of process 1; None: the distribution's own init
+    * timeout: seconds an orderly stop may take before the context is killed
+    * autostart: start with the host
+    * user_namespace: False only on explicit request
+    """
+
+    xid: int = 0
+    hostname: str | None = None
+    init: tuple[str, ...] | None = None
+    timeout: int = 30
+    autostart: bool = False
+    user_namespace: bool = True
+
+
+@dataclass(frozen=True)
+class Guest:
+    """The record of one guest, as it lies in ``guests/NAME/guest.json``."""
+
+    name: str
+    root: Root = Root()
+    binding: Binding = Binding()
+    capabilities: Capabilities = Capabilities()
+    limits: Limits = field(default_factory=Limits)
+    context: Context = Context()
+
+    @property
+    def xid(self) -> int:
+        return self.context.xid
+
+    @property
+    def base_id(self) -> int:
+        """The host's uid and gid of the guest's root; ``uid >> 16`` of any of its processes is the xid."""
+        return self.xid << 16
+
+    @property
+    def hostname(self) -> str:
+        return self.context.hostname or self.name.replace("_", "-")
+
+    @property
+    def loopback(self) -> str:
+        """The guest's private loopback address, as Linux-VServer computed it (kernel/vserver/network.c)."""
+        return f"127.{self.xid >> 8}.{self.xid & 255}.1"
+
+    def section(self, facet: str) -> Any:
+        return getattr(self, facet)
+
+    def with_section(self, facet: str, section: Any) -> Guest:
+        return dataclasses.replace(self, **{facet: section})
+
+    def to_record(self) -> dict[str, Any]:
+        """The record as JSON-ready data, with the format's number."""
+        return {"format": RECORD_FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Guest:
+        """Rebuild a guest from :meth:`to_record`.
+
+        Raises :class:`InvalidInput` for a record that a newer version wrote or that is damaged.
+        """
+        if record.get("format") != RECORD_FORMAT:
+            raise InvalidInput(
+                f"record has format {record.get('format')!r}, this version reads {RECORD_FORMAT}",
+                remedy="Use the version of linux.vserver that wrote it, or a newer one.",
+            )
+        try:
+            kept, limits, context = record["capabilities"], record["limits"], record["context"]
+            return cls(
+                name=check_name("guest", record["name"]),
+                root=Root(**record["root"]),
+                binding=Binding(**{**record["binding"], "addresses": tuple(record["binding"]["addresses"])}),
+                capabilities=Capabilities(kept["profile"], tuple(kept["add"]), tuple(kept["drop"])),
+                limits=Limits(
+                    **{**limits, "rlimits": {name: (soft, hard) for name, (soft, hard) in limits["rlimits"].items()}}
+                ),
+                context=Context(
+                    **{**context, "init": None if context["init"] is None else tuple(context["init"])},
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidInput("record is damaged", why=f"{type(error).__name__}: {error}") from error

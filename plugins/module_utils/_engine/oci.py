@@ -1,0 +1,136 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The OCI runtime configuration of a guest (opencontainers/runtime-spec, config.md): a pure function of its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .model import ID_COUNT, Guest, Limits
+
+_CPU_PERIOD = 100_000  # microseconds, the kernel's default
+_INFINITY = (1 << 64) - 1
+
+_ENVIRONMENT = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "container=vserver",  # systemd.io/CONTAINER_INTERFACE
+    "LANG=C.UTF-8",
+)
+
+#: Files of /proc and /sys that tell of the host, or act on it.
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/latency_stats",
+    "/proc/modules",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/bpf",
+    "/sys/fs/pstore",
+    "/sys/kernel",
+    "/sys/module",
+)
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
+
+
+def config(
+    guest: Guest,
+    root: Path,
+    sys: Path,
+    cgroup: str,
+    cgroup_mount: str,
+    kept: Sequence[str],
+    seccomp: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return ``guest``'s config.json (pure).
+
+    * root: where its root file system is mounted, sys: a bind of the host's sysfs, both as the launcher sees them
+    * cgroup: the guest's group below the top of every hierarchy, cgroup_mount: file system type of its view
+    * kept: the capabilities it keeps
+    """
+    namespaces = ["pid", "mount", "ipc", "uts", "cgroup"] + (["user"] if guest.context.user_namespace else [])
+    linux: dict[str, Any] = {
+        "namespaces": [{"type": kind} for kind in namespaces],
+        "cgroupsPath": f"/{cgroup}",
+        "resources": {**resources(guest.limits, removing=False), "devices": [{"allow": False, "access": "rwm"}]},
+        "maskedPaths": list(_MASKED),
+        "readonlyPaths": list(_READONLY),
+    }
+    if guest.context.user_namespace:
+        mapping = [{"containerID": 0, "hostID": guest.base_id, "size": ID_COUNT}]
+        linux.update(uidMappings=mapping, gidMappings=mapping)
+    if seccomp is not None:
+        linux["seccomp"] = dict(seccomp)
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": guest.hostname,
+        "root": {"path": str(root)},
+        "mounts": _mounts(sys, cgroup_mount),
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0, "umask": 0o022},
+            "cwd": "/",
+            "args": list(guest.context.init or ("/sbin/init",)),
+            "env": list(_ENVIRONMENT),
+            # Nothing in the inheritable or ambient set: a service's user gains nothing by an exec (CVE-2022-27650).
+            "capabilities": {which: list(kept) for which in ("bounding", "effective", "permitted")},
+            "noNewPrivileges": False,
+            "rlimits": [
+                {"type": f"RLIMIT_{name.upper()}", "soft": _unsigned(soft), "hard": _unsigned(hard)}
+                for name, (soft, hard) in guest.limits.rlimits.items()
+            ],
+        },
+        "linux": linux,
+    }
+
+
+def _unsigned(limit: int) -> int:
+    return _INFINITY if limit == -1 else limit
+
+
+def _mounts(sys: Path, cgroup_mount: str) -> list[dict[str, Any]]:
+    quiet = ["nosuid", "noexec", "nodev"]
+    table: tuple[tuple[str, str, str, list[str]], ...] = (
+        ("/proc", "proc", "proc", quiet),
+        ("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "mode=755", "size=1m"]),
+        ("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        ("/dev/shm", "tmpfs", "shm", ["nosuid", "nodev", "mode=1777"]),
+        ("/dev/mqueue", "mqueue", "mqueue", quiet),
+        # The network devices in it are the host's, like the stack; a sysfs of its own needs a network namespace.
+        ("/sys", "none", str(sys), ["bind", "ro", *quiet]),
+        ("/sys/fs/cgroup", cgroup_mount, "cgroup", quiet),
+        ("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),
+    )
+    return [
+        {"destination": destination, "type": kind, "source": source, "options": options}
+        for destination, kind, source, options in table
+    ]
+
+
+def resources(limits: Limits, removing: bool = True) -> dict[str, Any]:
+    """``limits`` as linux.resources (pure); with ``removing``, a limit that is not set is lifted."""
+    found: dict[str, Any] = {}
+    if limits.memory is not None or removing:
+        found["memory"] = {"limit": -1 if limits.memory is None else limits.memory}
+    if limits.cpus is not None or removing:
+        quota = -1 if limits.cpus is None else round(limits.cpus * _CPU_PERIOD)
+        found["cpu"] = {"quota": quota, "period": _CPU_PERIOD}
+    if limits.processes is not None or removing:
+        found["pids"] = {"limit": -1 if limits.processes is None else limits.processes}
+    return found

@@ -1,0 +1,27 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operation reports: what it changed, or in check mode would change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one call into the engine.
+
+    * changed: something on the host was (check mode: would be) changed
+    * before, after: only the settings that differ, by option name
+    * subject: the guest or template as ``guest_info`` or ``template`` reports it, after the change (check mode: as it
+      stands); empty when it does not exist
+    * restart_required: why a running guest must be restarted before all of its settings are in force
+    """
+
+    changed: bool
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    subject: dict[str, Any] = field(default_factory=dict)
+    restart_required: tuple[str, ...] = ()

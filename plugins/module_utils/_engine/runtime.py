@@ -1,0 +1,110 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The OCI runtime: which one, and its commands as argv lists."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import files, oci
+from .errors import ToolFailed, Unsupported, VserverError
+from .host import runtimes as host_runtimes
+from .model import Guest
+from .site import Site
+
+_CHOICE = ".runtime.json"
+_TIMEOUT = 60.0
+
+
+def choose(site: Site) -> str:
+    """The path of the runtime to use: crun where it can run, else runc.
+
+    Found by really running a container, and remembered until the host reboots or a runtime's file changes.
+    Raises :class:`Unsupported` with each runtime's own words when none can run.
+    """
+    memory = site.run / _CHOICE
+    stamps = {path: [os.stat(path).st_mtime_ns, os.stat(path).st_ino] for path in host_runtimes.runtime_paths()}
+    with contextlib.suppress(FileNotFoundError, VserverError):
+        known = files.read_json(memory)
+        if known["stamps"] == stamps and known["choice"] in stamps:
+            return str(known["choice"])
+    found = host_runtimes.runtimes(site)
+    choice = host_runtimes.preferred(found)
+    if choice is None:
+        reasons = (
+            "; ".join(f"{runtime.name}: {runtime.detail}" for runtime in found) or "neither crun nor runc is installed"
+        )
+        raise Unsupported("run an OCI runtime", why=reasons, remedy="Install the package crun or runc.")
+    files.write_json(memory, {"stamps": stamps, "choice": choice.path})
+    return str(choice.path)
+
+
+def command(site: Site, path: str, log: Path, *arguments: str) -> list[str]:
+    """The argv of one call of the runtime; errors go to ``log`` as JSON lines."""
+    return [path, "--root", str(_root(site, path)), "--log", str(log), "--log-format", "json", *arguments]
+
+
+def _root(site: Site, path: str) -> Path:
+    """A runtime's own state directory; what one runtime keeps, another cannot read."""
+    return site.runtime / os.path.basename(path)
+
+
+def state(site: Site, name: str) -> list[tuple[str, Path]]:
+    """The installed runtimes that keep something of a guest, each with where it does."""
+    found = [(path, _root(site, path) / name) for path in host_runtimes.runtime_paths()]
+    return [(path, place) for path, place in found if place.exists()]
+
+
+def _run(site: Site, path: str, name: str, attempt: str, arguments: Sequence[str], text: str | None = None) -> None:
+    log = site.bundle(name) / "runtime.log"
+    log.unlink(missing_ok=True)
+    try:
+        result = subprocess.run(
+            command(site, path, log, *arguments),
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
+    if result.returncode:
+        raise ToolFailed(f"{attempt} guest {name}", why=log_errors(log) or result.stderr.strip() or "no reason given")
+
+
+def log_errors(log: Path) -> str:
+    """What a runtime wrote to its log at level error, as one line; empty when there is nothing."""
+    messages = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                entry: Mapping[str, Any] = json.loads(line)
+                if entry.get("level") in ("error", "fatal"):
+                    messages.append(str(entry.get("msg")))
+    return "; ".join(dict.fromkeys(messages))
+
+
+def start(site: Site, path: str, name: str) -> None:
+    """Have the created container's process 1 execute the guest's init."""
+    _run(site, path, name, "start", ["start", name])
+
+
+def update(site: Site, path: str, guest: Guest) -> None:
+    """Set the limits of a running guest."""
+    text = json.dumps(oci.resources(guest.limits))
+    _run(site, path, guest.name, "set the limits of", ["update", "--resources", "-", guest.name], text)
+
+
+def delete(site: Site, name: str) -> None:
+    """Remove what any runtime keeps of a guest, killing it if need be. It is fine when there is nothing."""
+    for path, _place in state(site, name):
+        _run(site, path, name, "clean up after", ["delete", "--force", name])

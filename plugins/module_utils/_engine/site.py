@@ -1,0 +1,56 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where everything of ours lives on a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Site:
+    """The places the engine writes to; another ``Site`` is another, independent set of guests.
+
+    * state: records, templates and clones; survives a reboot; root-only (0700)
+    * run: bundles and run state; gone after a reboot; 0711, because the guests' own root walks through it to its root
+    * cgroup: name of our cgroup below the top of every hierarchy
+    """
+
+    state: Path = Path("/var/lib/vserver")
+    run: Path = Path("/run/vserver")
+    cgroup: str = "vserver"
+
+    @property
+    def templates(self) -> Path:
+        return self.state / "templates"
+
+    @property
+    def guests(self) -> Path:
+        return self.state / "guests"
+
+    @property
+    def locks(self) -> Path:
+        return self.run / ".locks"
+
+    @property
+    def runtime(self) -> Path:
+        """State directory of the OCI runtime (``--root``)."""
+        return self.run / ".runtime"
+
+    @property
+    def steering(self) -> Path:
+        """Where what steers packets to wildcard listeners is pinned, in a bpf file system of its own."""
+        return self.run / ".bpf" / "steering"
+
+    def bundle(self, name: str) -> Path:
+        """The generated bundle and run state of one guest."""
+        return self.run / name
+
+    def guest(self, name: str) -> Path:
+        return self.guests / name
+
+    def guest_cgroup(self, name: str) -> str:
+        """The guest's outer cgroup, relative to the top of a hierarchy; it holds ``guest`` and ``supervisor``."""
+        return f"{self.cgroup}/{name}"

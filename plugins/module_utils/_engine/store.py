@@ -1,0 +1,137 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records on disk, and the locks that keep two runs apart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import files
+from .errors import Busy, Conflict, InvalidInput, VserverError
+from .model import XID_AUTO_MAX, XID_AUTO_MIN, Guest, check_name
+from .site import Site
+
+_RECORD = "guest.json"
+#: Longest wait for another run that holds a lock, in seconds: a template build may take minutes.
+_PATIENCE = 900.0
+
+
+def prepare(site: Site) -> None:
+    """Make our directories, with their modes. Cheap when they are there."""
+    for path in (site.state, site.templates, site.guests, site.locks, site.runtime, site.steering.parent):
+        files.make_directory(path)
+    files.make_directory(site.run, 0o711)
+
+
+@contextlib.contextmanager
+def lock(site: Site, what: str, patience: float = _PATIENCE) -> Iterator[int]:
+    """Hold the lock ``what`` ("guest-web1", "template-debian-12", "registry"); yields its descriptor.
+
+    Order, so that nobody waits in a circle: template or guest first, then "registry"; never two guests.
+    Raises :class:`Busy` with the holder's process id after ``patience`` seconds.
+    """
+    files.make_directory(site.run, 0o711)
+    files.make_directory(site.locks)
+    path = site.locks / f"{what}.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + patience
+        pause = 0.002
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(fd, 64, 0).decode(errors="replace").strip() or "unknown"
+                    raise Busy(
+                        f"lock {what}",
+                        why=f"process {holder} has held it for more than {patience:.0f} s",
+                        remedy="Wait for that run to end, or end it.",
+                    ) from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.1)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def lock_guest(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[int]:
+    """Hold a guest's lock, and clear what a crash left half-made in its directory."""
+    check_name("guest", name)
+    with lock(site, f"guest-{name}", patience) as fd:
+        files.sweep(site.guest(name))
+        yield fd
+
+
+def names(site: Site) -> list[str]:
+    """The recorded guests' names, sorted."""
+    try:
+        entries = list(os.scandir(site.guests))
+    except FileNotFoundError:
+        return []
+    return sorted(entry.name for entry in entries if os.path.exists(os.path.join(entry.path, _RECORD)))
+
+
+def load(site: Site, name: str) -> Guest | None:
+    """The record of ``name``, or None when there is none. Raises :class:`VserverError` when it cannot be read."""
+    check_name("guest", name)
+    path = site.guest(name) / _RECORD
+    try:
+        return Guest.from_record(files.read_json(path))
+    except FileNotFoundError:
+        return None
+    except InvalidInput as error:
+        raise VserverError(
+            f"read the record {path}", why=error.what + (f" ({error.why})" if error.why else "")
+        ) from error
+
+
+def require(site: Site, name: str) -> Guest:
+    """Like :func:`load`, but a missing record is an error."""
+    guest = load(site, name)
+    if guest is None:
+        raise InvalidInput(f"guest {name} does not exist", remedy="Clone it from a template first.")
+    return guest
+
+
+def load_all(site: Site) -> list[Guest]:
+    """Every recorded guest, sorted by name; one that vanishes meanwhile is left out."""
+    return [guest for guest in (load(site, name) for name in names(site)) if guest is not None]
+
+
+def save(site: Site, guest: Guest) -> None:
+    """Write the record. The caller holds the guest's lock, and "registry" when xid or addresses change."""
+    files.make_directory(site.guest(guest.name))
+    files.write_json(site.guest(guest.name) / _RECORD, guest.to_record())
+
+
+def forget(site: Site, name: str) -> None:
+    """Remove the guest's directory with everything in it. The caller holds the guest's lock."""
+    files.remove_tree(site.guest(name))
+
+
+def free_xid(taken: list[Guest]) -> int:
+    """The lowest automatic xid that no guest in ``taken`` has (pure)."""
+    used = {guest.xid for guest in taken}
+    for xid in range(XID_AUTO_MIN, XID_AUTO_MAX + 1):
+        if xid not in used:
+            return xid
+    raise Conflict(
+        "choose an xid", why=f"all of {XID_AUTO_MIN} to {XID_AUTO_MAX} are taken", remedy="Give xid explicitly."
+    )
+
+
+def guest_directory(site: Site, name: str) -> Path:
+    """The guest's directory, made when missing."""
+    files.make_directory(site.guest(name))
+    return site.guest(name)

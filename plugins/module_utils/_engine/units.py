@@ -1,0 +1,45 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quantities as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import InvalidInput
+
+_UNITS = {"": 1, **{letter: 1 << (10 * (power + 1)) for power, letter in enumerate("KMGTPE")}}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTPE]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
+
+
+def parse_bytes(option: str, value: int | str) -> int:
+    """``536870912``, ``512M``, ``1.5G``, ``512MiB`` → bytes (pure). K, M, G, T, P, E are powers of 1024."""
+    match = _QUANTITY.fullmatch(str(value).strip())
+    if not match:
+        raise InvalidInput(f"{option} {value!r} is not a size", remedy="Write bytes, or a number with K, M, G or T.")
+    size = (
+        int(float(match[1]) * _UNITS[match[2].upper()]) if "." in match[1] else int(match[1]) * _UNITS[match[2].upper()]
+    )
+    if size >= 1 << 63:
+        raise InvalidInput(f"{option} {value!r} is too large")
+    return size
+
+
+def parse_number(option: str, value: float | str) -> float:
+    """``1.5`` → 1.5 (pure)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 <= number < 1 << 20:
+        raise InvalidInput(f"{option} {value!r} is not a number", remedy="Write a number such as 2 or 1.5.")
+    return round(number, 4)
+
+
+def parse_count(option: str, value: int | str) -> int:
+    """``100`` → 100 (pure)."""
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidInput(f"{option} {value!r} is not a whole number", remedy="Write a number such as 100.")
+    return int(text)

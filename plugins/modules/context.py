@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: context
+short_description: Define, start, stop, restart, freeze or forget a guest
+description:
+  - Manages the context of a guest and whether it runs, as C(chcontext) and C(vserver NAME start) did for Linux-VServer.
+    A context is a set of namespaces and one control group, numbered by its xid.
+  - The ids of a guest's users begin at C(xid << 16), so C(uid >> 16) of any process tells its context.
+version_added: 0.1.0
+author:
+  - linux.vserver contributors (@linux-vserver)
+extends_documentation_fragment:
+  - linux.vserver._attributes
+  - linux.vserver._attributes.changes
+  - linux.vserver._attributes.actiongroup_vserver
+  - linux.vserver._guest
+  - linux.vserver._host
+options:
+  state:
+    description:
+      - V(present) sets the options and leaves the guest running or not, as it is.
+      - V(started) starts the guest unless it runs, and thaws it when it is frozen. The task ends when its init runs.
+      - V(stopped) stops the guest in order, and kills what is left after O(timeout).
+      - V(restarted) stops and starts the guest; each call does so.
+      - V(frozen) starts the guest unless it runs and stops the time of all of its processes, until V(started).
+      - V(absent) stops the guest and forgets its settings. Its data stays, until M(linux.vserver.clone) removes it.
+        Other options are not looked at.
+    type: str
+    choices:
+      - present
+      - started
+      - stopped
+      - restarted
+      - frozen
+      - absent
+    default: present
+  xid:
+    description:
+      - The context's number, from 2 to 32767, unique on the host.
+      - When never given, it is the lowest free one from 28672 on, and stays that.
+    type: int
+  hostname:
+    description:
+      - The guest's host name. When never given, it is the guest's name.
+    type: str
+  init:
+    description:
+      - What runs as the guest's process 1, as a list of arguments, the program with its full path first.
+      - V(auto) alone is the distribution's own init. This is the default of a new guest.
+    type: list
+    elements: str
+  timeout:
+    description:
+      - Seconds an orderly stop may take, before the whole context is killed. 30 for a new guest.
+    type: int
+  autostart:
+    description:
+      - Whether the guest starts with the host. Not for a new guest.
+    type: bool
+  user_namespace:
+    description:
+      - Whether the guest has a user namespace of its own. A new guest has.
+      - V(false) makes the guest's root the host's root, confined only by capabilities, system call filter and masked
+        paths. Only for guests you trust like the host.
+    type: bool
+seealso:
+  - module: linux.vserver.clone
+  - module: linux.vserver.guest_info
+"""
+
+EXAMPLES = r"""
+- name: Start a guest
+  linux.vserver.context:
+    name: web1
+    state: started
+
+- name: Choose the xid and the host name of a guest, and start it
+  linux.vserver.context:
+    name: web1
+    xid: 101
+    hostname: web1.example.com
+    state: started
+
+- name: Run one program as a guest
+  linux.vserver.context:
+    name: worker1
+    init:
+      - /usr/bin/sleep
+      - infinity
+    state: started
+
+- name: Stop a guest, and forget it without removing its data
+  linux.vserver.context:
+    name: web1
+    state: absent
+"""
+
+RETURN = r"""
+guest:
+  description:
+    - The guest as it stands after the change, in the shape of RV(linux.vserver.guest_info#module:guests), but without
+      C(disk_bytes).
+    - In check mode, the guest as it stands. Empty when it does not exist.
+  returned: success
+  type: dict
+  sample:
+    name: web1
+    xid: 101
+    state: running
+    context:
+      hostname: web1.example.com
+      init: auto
+      timeout: 30
+      autostart: false
+      user_namespace: true
+restart_required:
+  description: Whether a running guest has settings that wait for a restart.
+  returned: success
+  type: bool
+  sample: false
+restart_reasons:
+  description: What waits for a restart, one sentence a setting. Empty when nothing does.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from typing import Any
+
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
+from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")
+
+
+def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
+
+    options = arguments.facet_options("context", params)
+    return lifecycle.set_state(site, params["name"], params["state"], options, check=check, restart=params["restart"])
+
+
+def main() -> None:
+    module.change({**arguments.facet_spec("context"), **arguments.state_spec(*STATES)}, operate)
+
+
+if __name__ == "__main__":
+    main()

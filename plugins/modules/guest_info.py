@@ -1,0 +1,276 @@
+#!/usr/bin/python
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_info
+short_description: Tell the settings and the live state of guests
+description:
+  - Tells what is recorded of guests, and what is true of them now.
+version_added: 0.1.0
+author:
+  - linux.vserver contributors (@linux-vserver)
+extends_documentation_fragment:
+  - linux.vserver._attributes
+  - linux.vserver._attributes.info_module
+  - linux.vserver._attributes.actiongroup_vserver
+  - linux.vserver._host
+options:
+  names:
+    description:
+      - The guests to tell about, all of the host's when not given.
+      - A name that no guest has is an error.
+    type: list
+    elements: str
+seealso:
+  - module: linux.vserver.host_info
+"""
+
+EXAMPLES = r"""
+- name: Look at all guests of the host
+  linux.vserver.guest_info:
+  register: all_guests
+
+- name: Look at one guest
+  linux.vserver.guest_info:
+    names: web1
+  register: web1
+
+- name: Insist that the guest runs
+  ansible.builtin.assert:
+    that: web1.guests[0].state == "running"
+"""
+
+RETURN = r"""
+guests:
+  description: The guests, by name; in the order of O(names) when that is given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The guest's name.
+      returned: always
+      type: str
+      sample: web1
+    xid:
+      description: The number of its context.
+      returned: always
+      type: int
+      sample: 101
+    state:
+      description:
+        - V(running), V(stopped) or V(frozen).
+      returned: always
+      type: str
+      sample: running
+    hostname:
+      description: Its host name.
+      returned: always
+      type: str
+      sample: web1
+    addresses:
+      description: Its addresses, without prefix length.
+      returned: always
+      type: list
+      elements: str
+      sample:
+        - 192.0.2.10
+    pid:
+      description: The host's process id of its init; V(none) when it is not running.
+      returned: always
+      type: int
+      sample: 4711
+    started_at:
+      description: When its init started, in UTC; V(none) when it is not running.
+      returned: always
+      type: str
+      sample: "2026-08-01T12:00:00+00:00"
+    processes:
+      description: Number of its processes.
+      returned: always
+      type: int
+      sample: 9
+    memory_bytes:
+      description: Memory its processes use, page cache included.
+      returned: always
+      type: int
+      sample: 23068672
+    disk_bytes:
+      description: Space on disk that is its own, without what it shares with its template.
+      returned: always
+      type: int
+      sample: 167936
+    root:
+      description: Where its root comes from, as set by M(linux.vserver.clone).
+      returned: always
+      type: dict
+      contains:
+        template:
+          description: The template's name.
+          returned: always
+          type: str
+          sample: debian-12
+        version:
+          description: The template's version.
+          returned: always
+          type: str
+          sample: 20260801T120000Z
+        method:
+          description: How it was cloned, V(overlay) or V(copy).
+          returned: always
+          type: str
+          sample: overlay
+    binding:
+      description: Its network, as set by M(linux.vserver.address_binding).
+      returned: always
+      type: dict
+      contains:
+        addresses:
+          description: The addresses with their prefix lengths.
+          returned: always
+          type: list
+          elements: str
+          sample:
+            - 192.0.2.10/24
+        interface:
+          description: The interface that carries them.
+          returned: always
+          type: str
+          sample: eth0
+        network:
+          description: V(bound) to the addresses, or all of the V(host)'s.
+          returned: always
+          type: str
+          sample: bound
+        programs:
+          description: The binding's programs that the kernel runs for this guest now.
+          returned: always
+          type: list
+          elements: str
+          sample:
+            - INET4_BIND
+            - INET4_CONNECT
+    capabilities:
+      description: Its capabilities, as set by M(linux.vserver.capabilities).
+      returned: always
+      type: dict
+      contains:
+        profile:
+          description: The set it starts from.
+          returned: always
+          type: str
+          sample: system
+        add:
+          description: What is on top of it.
+          returned: always
+          type: list
+          elements: str
+          sample: []
+        drop:
+          description: What is taken out of it.
+          returned: always
+          type: list
+          elements: str
+          sample:
+            - CAP_MKNOD
+        bounding:
+          description: The bounding set as the kernel tells it of the running guest.
+          returned: always
+          type: list
+          elements: str
+          sample:
+            - CAP_CHOWN
+            - CAP_KILL
+    limits:
+      description: Its ceilings, as set by M(linux.vserver.limits). V(none) is no limit of ours.
+      returned: always
+      type: dict
+      contains:
+        memory:
+          description: Bytes of memory.
+          returned: always
+          type: int
+          sample: 536870912
+        cpus:
+          description: Processors' worth of time.
+          returned: always
+          type: float
+          sample: 1.5
+        processes:
+          description: Number of processes and threads.
+          returned: always
+          type: int
+          sample: 200
+        rlimits:
+          description: Resource limits of processes, each with C(soft) and C(hard).
+          returned: always
+          type: dict
+          sample:
+            nofile:
+              soft: 1024
+              hard: 4096
+    context:
+      description: Its context, as set by M(linux.vserver.context).
+      returned: always
+      type: dict
+      contains:
+        hostname:
+          description: The host name that was asked for; V(none) for the guest's name.
+          returned: always
+          type: str
+          sample: null
+        init:
+          description: The list of arguments of process 1, or V(auto), the distribution's own init.
+          returned: always
+          type: raw
+          sample: auto
+        timeout:
+          description: Seconds an orderly stop may take.
+          returned: always
+          type: int
+          sample: 30
+        autostart:
+          description: Whether it starts with the host.
+          returned: always
+          type: bool
+          sample: false
+        user_namespace:
+          description: Whether it has a user namespace of its own.
+          returned: always
+          type: bool
+          sample: true
+    restart_required:
+      description: Whether settings wait for a restart.
+      returned: always
+      type: bool
+      sample: false
+    restart_reasons:
+      description: What waits for a restart.
+      returned: always
+      type: list
+      elements: str
+      sample: []
+"""
+
+from typing import Any
+
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import module
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+
+def read(site: Site, params: dict[str, Any]) -> dict[str, Any]:
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import info
+
+    return {"guests": info.guests(site, params["names"])}
+
+
+def main() -> None:
+    module.inform({"names": {"type": "list", "elements": "str"}}, read)
+
+
+if __name__ == "__main__":
+    main()

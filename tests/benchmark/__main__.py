@@ -1,0 +1,134 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""tests/benchmark/run: figures beside those of peers, one JSON line each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from harness import confine
+from harness.environment import (
+    SetupError,
+    Workspace,
+    copy_tree,
+    install_packages,
+    locked,
+    make_environment,
+    open_workspace,
+)
+
+from .catalogue import CATALOGUE
+from .readme import MarkersMissing, rewrite
+
+_INSIDE = "ansible_collections.linux.vserver.tests.benchmark.inside"
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def measure(names: Sequence[str]) -> int:
+    """Measure where nothing of the machine's own is within reach; the answer is an exit status."""
+    space = open_workspace(_REPOSITORY, None)
+    say(f"logs: {space.logs}")
+    for missing in install_packages(space):
+        say(missing)
+    make_environment(space)
+    copy_tree(space)
+    # The same lock as the integration tests': either would disturb the other.
+    with locked(space.cache / "integration.lock"):
+        made = [Path(place) for place in confine.PRIVATE if not Path(place).exists()]
+        for place in made:
+            place.mkdir(mode=0o700, parents=True)
+        try:
+            return _confined(space, names)
+        finally:
+            for place in made:
+                with suppress(OSError):
+                    place.rmdir()
+            shutil.rmtree(space.run / "state", ignore_errors=True)
+
+
+def _confined(space: Workspace, names: Sequence[str]) -> int:
+    words = ["unshare", "--mount", "--net", "--propagation", "private", "--"]
+    words += [sys.executable, confine.__file__, str(space.run / "state")]
+    words += [str(space.python), "-m", _INSIDE, *names]
+    outside = {
+        # Compiled once, as it is where the collection is installed.
+        **{key: value for key, value in space.environ().items() if key != "PYTHONDONTWRITEBYTECODE"},
+        "PYTHONPATH": str(space.collections),
+        "VSERVER_TEST_HOST_NETWORK": f"/proc/{os.getpid()}/ns/net",
+    }
+    child = subprocess.Popen(
+        words, env=outside, stdout=subprocess.PIPE, text=True, cwd=space.tree, start_new_session=True
+    )
+    assert child.stdout is not None
+    while True:
+        try:
+            for line in child.stdout:
+                print(line, end="", file=sys.stdout if line.startswith("{") else sys.stderr, flush=True)
+            return child.wait()
+        except KeyboardInterrupt:
+            say("interrupted: tidying up")
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGINT)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="tests/benchmark/run",
+        description="Measures guests beside their peers; without a name, all figures. Each is one line of JSON.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", nargs="*", help="figures to measure")
+    parser.add_argument("--list", action="store_true", help="list the figures' names")
+    parser.add_argument(
+        "--readme",
+        metavar="FIGURES",
+        nargs="?",
+        const="-",
+        help="measure nothing: rewrite the table in the README from the JSON lines in a file or on standard input",
+    )
+    parser.add_argument(
+        "--document", metavar="FILE", type=Path, default=_REPOSITORY / "README.md", help="another file for --readme"
+    )
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.name) - set(CATALOGUE))
+    if unknown:
+        parser.error(f"no such figure: {', '.join(unknown)} (there are {', '.join(CATALOGUE)})")
+    if arguments.list:
+        print("\n".join(CATALOGUE))
+        return 0
+    if arguments.readme is not None:
+        try:
+            rewrite(
+                arguments.document, sys.stdin.read() if arguments.readme == "-" else Path(arguments.readme).read_text()
+            )
+        except (MarkersMissing, OSError) as error:
+            parser.error(f"{arguments.document}: {error}")
+        return 0
+    if os.geteuid() != 0:
+        parser.error("guests can be made as root only")
+    # Set even for the first, as a shell starts what it puts into the background with interrupts ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return measure([name for name in CATALOGUE if name in arguments.name or not arguments.name])
+    except SetupError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

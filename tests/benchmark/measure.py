@@ -1,0 +1,90 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measuring: two sides in turns, medians, and the line that a figure is."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+#: Does something once, and tells how much it took, in the figure's unit.
+Sample = Callable[[], float]
+#: Takes a line for a person who is waiting.
+Say = Callable[[str], None]
+
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A result. ``peer`` says what was done in its place, None where nothing compares."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    peer_value: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours divided by the peer's, as the line tells them: below 1 is better than the peer."""
+        return _rounded(_rounded(self.value) / _rounded(self.peer_value)) if self.peer_value else None
+
+    def line(self) -> str:
+        """The figure as one line of JSON."""
+        record = {
+            "name": self.name,
+            "value": _rounded(self.value),
+            "unit": self.unit,
+            "peer": self.peer,
+            "peer_value": None if self.peer_value is None else _rounded(self.peer_value),
+            "ratio": self.ratio,
+        }
+        return json.dumps(record)
+
+    @classmethod
+    def of_line(cls, line: str) -> Figure:
+        record: dict[str, Any] = json.loads(line)
+        return cls(record["name"], record["value"], record["unit"], record["peer"], record["peer_value"])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def alternate(
+    ours: Sample, peer: Sample | None, rounds: int, say: Say = lambda line: None
+) -> tuple[float, float | None]:
+    """The medians of ``rounds`` samples of each side, taken in turns, so that what else the machine does meets both.
+
+    A round of each comes first and does not count: it fills caches.
+    """
+    sides = [side for side in (ours, peer) if side is not None]
+    taken: list[list[float]] = [[] for _ in sides]
+    for number in range(rounds + 1 if rounds > 1 else 1):
+        values = [side() for side in sides]
+        warming = rounds > 1 and number == 0
+        if not warming:
+            for samples, value in zip(taken, values):
+                samples.append(value)
+        say(f"{'warm-up' if warming else number or 1}: {', beside '.join(f'{value:.1f}' for value in values)}")
+    medians = [statistics.median(samples) for samples in taken]
+    return medians[0], medians[1] if peer is not None else None
+
+
+class Stopwatch:
+    """Milliseconds between :meth:`running`'s begin and end."""
+
+    milliseconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.milliseconds = (time.perf_counter() - began) * 1000

@@ -1,0 +1,181 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The phases, and the checks each of them consists of."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable
+
+from . import confine
+from .environment import Workspace, locked
+from .report import Outcome, failed, failures_of_junit, left_out, outcome_of_junit, passed
+
+PACKAGE = "ansible_collections.linux.vserver"
+# What pytest answers where it found no test, or none that was asked for.
+PYTEST_FOUND_NOTHING = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to find out. Only checks that choose their tests by expression run where one is given."""
+
+    name: str
+    run: Callable[[Workspace, Path], Outcome]
+    selective: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    name: str
+    checks: tuple[Check, ...]
+
+
+def command(name: str, *options: str) -> Check:
+    """A check that is a command, and counts as one test."""
+    return Check(name, partial(_run_command, [*name.split(), *options]))
+
+
+def _run_command(words: Sequence[str], space: Workspace, log: Path, cwd: Path | None = None) -> Outcome:
+    status = space.call(words, log, cwd=cwd)
+    return passed() if status == 0 else failed(f"{log.stem}: exit status {status}")
+
+
+def _mypy(space: Workspace, log: Path) -> Outcome:
+    words = ["mypy", "--config-file", str(space.tree / "mypy.ini")]
+    words += ["--package", f"{PACKAGE}.plugins", "--package", f"{PACKAGE}.tests.harness"]
+    return _run_command(words, space, log, cwd=space.collections)
+
+
+def _shellcheck(space: Workspace, log: Path) -> Outcome:
+    """Shell programs without a suffix, which ansible-test does not look at."""
+    if not shutil.which("shellcheck"):
+        return left_out("shellcheck: package shellcheck is missing")
+    scripts = [file for file in space.tree.rglob("*") if not file.suffix and file.is_file() and _is_shell(file)]
+    return _run_command(["shellcheck", *map(str, sorted(scripts))], space, log)
+
+
+def _is_shell(file: Path) -> bool:
+    with file.open("rb") as handle:
+        return bool(re.match(rb"#!.*\b(sh|bash)\b", handle.readline()))
+
+
+def _pytest_words(space: Workspace, directory: str, log: Path) -> list[str]:
+    words = [str(space.python), "-m", "pytest", directory, "-p", "no:cacheprovider"]
+    words += ["--junitxml", str(log.with_suffix(".xml")), "--durations", "10"]
+    return words + (["-k", space.expression] if space.expression else [])
+
+
+def _pytest_outcome(space: Workspace, directory: str, status: int, log: Path) -> Outcome:
+    junit = log.with_suffix(".xml")
+    outcome = outcome_of_junit(junit) if junit.exists() else Outcome()
+    if status == PYTEST_FOUND_NOTHING:
+        return outcome if space.expression else left_out(f"{directory}: no test there")
+    if status and not outcome.failed:
+        outcome += failed(f"{directory}: pytest ended with exit status {status}")
+    return outcome
+
+
+def _unit_tests(space: Workspace, log: Path) -> Outcome:
+    status = space.call(_pytest_words(space, "tests/unit", log), log)
+    return _pytest_outcome(space, "tests/unit", status, log)
+
+
+def _integration_tests(space: Workspace, log: Path) -> Outcome:
+    """Real guests, in namespaces where they meet none of the machine's own."""
+    if os.geteuid() != 0:
+        return left_out("tests/integration: must run as root")
+    unshare = ["unshare", "--mount", "--net", "--propagation", "private", "--"]
+    if space.call([*unshare, "true"], log):
+        return left_out("tests/integration: no namespaces to be had here: see " + str(log))
+    wrapper = [sys.executable, confine.__file__, str(space.run / "state")]
+    # Cgroups are not part of those namespaces, so two runs at once would meet in them.
+    with locked(space.cache / "integration.lock"):
+        made = [Path(place) for place in confine.PRIVATE if not Path(place).exists()]
+        for place in made:
+            place.mkdir(mode=0o700, parents=True)
+        # The machine's own network, for what has to fetch something.
+        outside = {"VSERVER_TEST_HOST_NETWORK": f"/proc/{os.getpid()}/ns/net"}
+        try:
+            words = [*unshare, *wrapper, *_pytest_words(space, "tests/integration", log)]
+            status = space.call(words, log, extra=outside)
+        finally:
+            for place in made:
+                with suppress(OSError):
+                    place.rmdir()
+            shutil.rmtree(space.run / "state", ignore_errors=True)
+    if status == confine.LEFT_RUNNING:
+        return _pytest_outcome(space, "tests/integration", 0, log) + failed("tests/integration: left processes running")
+    return _pytest_outcome(space, "tests/integration", status, log)
+
+
+def _ansible_test(space: Workspace, log: Path) -> Outcome:
+    ask = [str(space.python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    words = ["ansible-test", "sanity", "--venv", "--python", version, "--junit", "--color", "no"]
+    # It leaves things behind in the tree that are none of the other checks' business.
+    tree = space.run / "ansible-test" / space.tree.relative_to(space.collections)
+    shutil.copytree(space.tree, tree, symlinks=True)
+    status = space.call(words, log, cwd=tree)
+    results = sorted(tree.glob("tests/output/junit/*.xml"))
+    outcome = outcome_of_junit(*results)
+    with log.open("a") as handle:
+        handle.write(failures_of_junit(*results))
+    shutil.rmtree(space.run / "ansible-test")
+    if not shutil.which("shellcheck"):
+        outcome += left_out("ansible-test shellcheck: package shellcheck is missing")
+    if status and not outcome.failed:
+        outcome += failed(f"ansible-test sanity: exit status {status}")
+    return outcome
+
+
+def _galaxy_importer(space: Workspace, log: Path) -> Outcome:
+    """What Galaxy does with an upload. Its findings are warnings and errors in what it says, not its exit status."""
+    place = space.run / "artifact"
+    if space.call(["ansible-galaxy", "collection", "build", "--output-path", str(place)], log):
+        return failed("ansible-galaxy collection build")
+    (artifact,) = place.glob("*.tar.gz")
+    status = space.call([str(space.python), "-m", "galaxy_importer.main", str(artifact)], log, cwd=place)
+    findings = re.findall(r"^(?:WARNING|ERROR): .*", log.read_text(errors="replace"), re.MULTILINE)
+    if status or findings:
+        return passed() + failed(f"galaxy-importer: exit status {status}, {len(findings)} findings")
+    return passed() + passed()
+
+
+UNIT = Phase(
+    "unit",
+    (
+        command("ruff check"),
+        command("ruff format", "--diff"),
+        Check("mypy", _mypy),
+        Check("shellcheck", _shellcheck),
+        command("antsibull-changelog lint"),
+        command("reuse lint"),
+        Check("pytest unit", _unit_tests, selective=True),
+    ),
+)
+SANITY = Phase(
+    "sanity",
+    (
+        Check("ansible-test sanity", _ansible_test),
+        command("ansible-lint", "--offline", "--strict"),
+        command("antsibull-docs lint-collection-docs", "--plugin-docs", "."),
+        Check("galaxy-importer", _galaxy_importer),
+    ),
+)
+INTEGRATION = Phase("integration", (Check("pytest integration", _integration_tests, selective=True),))
+
+PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION)}
+# Phases of one lane run one after the other, lanes side by side, the first with the right of way: its tests look at the
+# clock, and meet each other's guests.
+LANES = (("unit", "integration"), ("sanity",))
