@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLACE = Path("ansible_collections", "linux", "vserver")
 
@@ -35,3 +37,9 @@ sys.path.insert(0, ROOT)
 # Programs that a test starts find the collection as well.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = ROOT
+
+# Machines that run tests are shared and slow; only results count.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("patient")

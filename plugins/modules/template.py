@@ -45,7 +45,7 @@ options:
     default: present
   method:
     description:
-      - How the tree is made. V(mmdebstrap) for a new catalog.
+      - How the tree is made. V(mmdebstrap) for a new template.
       - V(mmdebstrap) and V(debootstrap) install Debian, Ubuntu or a relative of them. V(mmdebstrap) is faster.
       - V(archive) unpacks the tar archive O(source), V(directory) copies the directory O(source).
     type: str
@@ -64,7 +64,7 @@ options:
       - When never given, the sources of the host's own apt configuration are used, turned to O(suite), with those of
         its security and other updates. The guest keeps them as its sources.
       - How the host's apt reaches a mirror (proxies, certificates, C(apt_auth.conf(5))) holds for building as well.
-        None of it is left in the catalog.
+        None of it is left in the template.
       - A URL must not contain a user name or password.
     type: str
   components:
@@ -80,7 +80,7 @@ options:
     elements: str
   variant:
     description:
-      - How much of the distribution is installed. V(minbase) for a new catalog.
+      - How much of the distribution is installed. V(minbase) for a new template.
       - V(minbase), V(important) and V(standard) are sets of the distribution. To each are added the packages C(dbus),
         C(iproute2), C(netbase), C(procps), C(python3), C(systemd) and C(systemd-sysv), with which a guest boots and can
         be managed by Ansible.
@@ -198,7 +198,7 @@ template:
       description: The options that the newest version was built from.
       type: dict
     used_by:
-      description: The guests that are clones of the catalog.
+      description: The guests that are clones of the template.
       type: list
       elements: str
     versions:
@@ -255,11 +255,12 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
     from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog
+    from ansible_collections.linux.vserver.plugins.module_utils._engine.template.spec import parse
 
     name = params["name"]
     if params["state"] == "absent":
         return catalog.absent(site, name, check=check)
-    spec = catalog.parse(params, catalog.recorded(site, name))
+    spec = parse(params, catalog.recorded(site, name))
     return catalog.ensure(site, spec, refresh=params["refresh"], check=check)
 
 

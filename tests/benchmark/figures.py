@@ -252,7 +252,7 @@ class _MemoryOf:
     def _home(self) -> Path:
         """Where this process is now."""
         for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
+            _ignored, controllers, path = line.split(":", 2)
             if "memory" in controllers.split(",") or (not controllers and self._top == self._layout.unified):
                 return self._top / path.lstrip("/")
         raise RuntimeError("this process is in no group of the memory controller")

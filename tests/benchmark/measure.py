@@ -66,7 +66,7 @@ def alternate(
     A round of each comes first and does not count: it fills caches.
     """
     sides = [side for side in (ours, peer) if side is not None]
-    taken: list[list[float]] = [[] for _ in sides]
+    taken: list[list[float]] = [[] for _ignored in sides]
     for number in range(rounds + 1 if rounds > 1 else 1):
         values = [side() for side in sides]
         warming = rounds > 1 and number == 0

@@ -28,7 +28,7 @@ class MarkersMissing(Exception):
 def quantity(value: float, unit: str) -> str:
     """A value as a person writes it (pure): three digits, in the unit that suits."""
     if unit in _LARGER and value >= _LARGER[unit][0]:
-        _, unit, divisor = _LARGER[unit]
+        _ignored, unit, divisor = _LARGER[unit]
         value /= divisor
     text = f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
     return text if unit == "mounts" else f"{text} {unit}"
@@ -67,7 +67,7 @@ def table(figures: Sequence[Figure], where: str) -> str:
 def replaced(document: str, content: str) -> str:
     """``document`` with ``content`` between its markers (pure). Raises :class:`MarkersMissing`."""
     before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    _ignored, end, after = rest.partition(END)
     if not begin or not end:
         raise MarkersMissing(f"{BEGIN} and, below it, {END} are missing")
     return f"{before}{BEGIN}\n{content}\n{END}{after}"

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, running, runtime, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, process
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
-from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog as template
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template import versions as template_versions
 
 #: An init that does nothing and catches nothing.
 SLEEP = ("/bin/sleep", "infinity")
@@ -91,7 +91,7 @@ class Guests:
         return running.outer_cgroup(self.site, cgroup.layout(), name) / "guest"
 
     def template_root(self) -> Path:
-        return template.resolve(self.site, self.template)
+        return template_versions.resolve(self.site, self.template)
 
     @staticmethod
     def host_status(pid: int) -> dict[str, str]:

@@ -32,9 +32,10 @@ _BUILD = """
 import json, sys
 from pathlib import Path
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog as template
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template.spec import parse as parse_spec
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 place, options = Path(sys.argv[1]), json.loads(sys.argv[2])
-template.ensure(Site(state=place / "state", run=place / "run"), template.parse(options), progress=print)
+template.ensure(Site(state=place / "state", run=place / "run"), parse_spec(options), progress=print)
 """
 
 

@@ -114,7 +114,7 @@ class Place:
     def socket(self, family: int, kind: int, protocol: int = 0) -> Socket:
         """Make a socket in this place; raises the OSError the place got."""
         self.channel.send(struct.pack("iii", family, kind, protocol))
-        answer, control, _, _ = self.channel.recvmsg(4, socket.CMSG_SPACE(4))
+        answer, control, _ignored, _ignored = self.channel.recvmsg(4, socket.CMSG_SPACE(4))
         (number,) = struct.unpack("i", answer)
         if number:
             raise OSError(number, os.strerror(number))
@@ -218,7 +218,7 @@ def loopback_of(family: int) -> str:
 
 def accepted(listener: socket.socket) -> tuple[str, str]:
     """Accept one connection; return its local and its remote address."""
-    connection, _ = listener.accept()
+    connection, _ignored = listener.accept()
     with connection:
         return connection.getsockname()[0], connection.getpeername()[0]
 
@@ -411,7 +411,7 @@ def test_reuseport_does_not_steal_from_another_guest(world: World) -> None:
     thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     thief.bind(("0.0.0.0", first.getsockname()[1]))
     thief.listen()
-    for _ in range(8):
+    for _ignored in range(8):
         world.host.socket(V4, TCP).connect((A, first.getsockname()[1]))
         assert accepted(first)[0] == A
     assert silent(thief)
@@ -631,7 +631,7 @@ def test_loopback_datagrams_show_loopback_addresses(world: World, address: str, 
         assert client.getpeername()[0] == address
     else:
         client.sendto(b"x", server.getsockname())
-    _, origin = server.recvfrom(9)
+    _ignored, origin = server.recvfrom(9)
     assert origin[0] == ("::ffff:127.0.0.1" if "ffff" in address else loopback_of(family))
     server.sendto(b"y", origin)
     assert client.recvfrom(9)[1][0] == address
@@ -1069,7 +1069,7 @@ def test_an_explicit_listener_comes_first(world: World, steered: binding_steerin
 
 def test_reuseport_survives_the_end_of_one(world: World, steered: binding_steering.Steering) -> None:
     group = []
-    for _ in range(6):
+    for _ignored in range(6):
         made = world.a.socket(V4, TCP)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind(("0.0.0.0", 8094))

@@ -87,7 +87,7 @@ def test_it_is_quick() -> None:
         host.probe(Site())
         return time.monotonic() - start
 
-    assert min(once() for _ in range(5)) < 0.5
+    assert min(once() for _ignored in range(5)) < 0.5
 
 
 def test_nothing_this_suite_needs_is_missing(probed: Host) -> None:
@@ -215,9 +215,10 @@ def test_no_runtime_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_read_only_file_system_is_told_and_not_tripped_over(tmp_path: Path) -> None:
     code = (
         "import json, pathlib, sys\n"
-        "from ansible_collections.linux.vserver.plugins.module_utils._engine import host, site\n"
+        "from ansible_collections.linux.vserver.plugins.module_utils._engine.host import probe\n"
+        "from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site\n"
         "place = pathlib.Path(sys.argv[1])\n"
-        "print(json.dumps(host.probe(site.Site(state=place / 'state', run=place / 'run')).to_dict()))\n"
+        "print(json.dumps(probe.probe(Site(state=place / 'state', run=place / 'run')).to_dict()))\n"
     )
     script = 'mount -t tmpfs -o ro none "$1" && exec "$2" -c "$3" "$1"'
     found = json.loads(output("unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, code))
@@ -230,10 +231,11 @@ def test_a_read_only_file_system_is_told_and_not_tripped_over(tmp_path: Path) ->
 def test_without_user_namespaces_it_says_so() -> None:
     """user.max_user_namespaces belongs to the user namespace, so an inner one can be had that allows none below it."""
     code = (
-        "from ansible_collections.linux.vserver.plugins.module_utils._engine import host_probes, site\n"
-        "probes = {probe.name: probe for probe in host_probes.PROBES}\n"
+        "from ansible_collections.linux.vserver.plugins.module_utils._engine.host import probes\n"
+        "from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site\n"
+        "known = {probe.name: probe for probe in probes.PROBES}\n"
         "open('/proc/sys/user/max_user_namespaces', 'w').write('0')\n"
-        "found = host_probes.run(site.Site(), probes['user_namespaces'])\n"
+        "found = probes.run(Site(), known['user_namespaces'])\n"
         "assert not found.available and found.required, found\n"
         "print(found.detail, found.needs)\n"
     )

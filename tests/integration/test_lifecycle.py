@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind import attach as binding_attach
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability, cgroup
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -150,6 +151,24 @@ def test_states_in_four_calls(guests: Guests, site: Site, method: str) -> None:
     assert not guests.traces(name)
 
 
+def test_a_guest_that_is_only_a_name_is_forgotten(guests: Guests, site: Site) -> None:
+    for forget in (
+        lambda check: lifecycle.set_state(site, "ghost", "absent", {}, check=check),
+        lambda check: lifecycle.remove_root(site, "ghost", check=check),
+    ):
+        assert lifecycle.set_state(site, "ghost", "stopped", {}).changed
+        assert four_calls(forget) == [True, True, False, False]
+        assert store.load(site, "ghost") is None
+
+
+def test_a_setting_without_effect_is_a_change_of_the_record(guests: Guests, site: Site) -> None:
+    guests.start("settled", init=SLEEP)
+    add = {"add": ["CHOWN"]}  # in the profile already
+    outcomes = [lifecycle.configure(site, "settled", "capabilities", add) for _turn in range(2)]
+    assert [outcome.changed for outcome in outcomes] == [True, False]
+    assert not outcomes[0].restart_required
+
+
 def test_stopping_is_orderly_and_then_firm(guests: Guests, site: Site) -> None:
     polite = ["/bin/bash", "-c", "trap 'echo bye > /bye; exit' TERM; while :; do sleep 0.05; done"]
     stubborn = ["/bin/bash", "-c", "trap 'echo no > /no' TERM; while :; do sleep 0.05; done"]
@@ -178,14 +197,12 @@ def test_systemd_gets_its_own_order(guests: Guests, site: Site) -> None:
     assert not guests.traces("orderly")
 
 
-def test_standard_input_is_not_the_hosts_null_device(guests: Guests) -> None:
-    """A runtime may give it away to the guest's root, who then could change its mode for the whole host."""
-    guest = guests.start("input", init=SLEEP)
-    for number in range(3):
-        opened = os.stat(f"/proc/{guest['pid']}/fd/{number}")
-        assert opened.st_rdev == os.makedev(1, 3)
-        assert (opened.st_dev, opened.st_ino) != (os.stat(os.devnull).st_dev, os.stat(os.devnull).st_ino)
-    assert os.stat(os.devnull).st_uid == 0
+def test_the_hosts_null_device_stays_the_hosts(guests: Guests, site: Site) -> None:
+    """A runtime may give standard input away to the guest's root, who could then change its mode for the whole host."""
+    guests.start("input", init=SLEEP)
+    runtimes.runtimes(site)
+    null = os.stat(os.devnull)
+    assert (null.st_uid, null.st_gid, null.st_mode & 0o777) == (0, 0, 0o666)
 
 
 def test_a_fork_bomb_at_stop_time_dies_as_a_whole(guests: Guests, site: Site) -> None:

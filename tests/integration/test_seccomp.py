@@ -183,9 +183,11 @@ def test_every_denied_call_answers_its_errno(containers: Containers) -> None:
         for name in denial.syscalls
         if number_of(name) >= 0
     ]
-    calls: list[Call] = [("native", number_of(name), HARMLESS.get(name, (BAD, 1, BAD, BAD, BAD))) for name, _ in denied]
+    calls: list[Call] = [
+        ("native", number_of(name), HARMLESS.get(name, (BAD, 1, BAD, BAD, BAD))) for name, _ignored in denied
+    ]
     answers = containers.answers(calls)
-    assert dict(zip([name for name, _ in denied], named(answers))) == {
+    assert dict(zip([name for name, _ignored in denied], named(answers))) == {
         name: errno.errorcode[number] for name, number in denied
     }
     plain = containers.answers(calls, filtered=False)
@@ -229,16 +231,16 @@ SOCKETS: list[tuple[tuple[int, int, int], int]] = [
 
 
 def check_sockets(found: list[int], table: list[tuple[tuple[int, int, int], int]]) -> None:
-    shown = [(arguments, named([answer])[0]) for (arguments, _), answer in zip(table, found)]
+    shown = [(arguments, named([answer])[0]) for (arguments, _ignored), answer in zip(table, found)]
     assert shown == [(arguments, named([expected])[0]) for arguments, expected in table]
 
 
 def test_sockets(containers: Containers) -> None:
-    check_sockets(containers.answers([("native", number_of("socket"), row) for row, _ in SOCKETS]), SOCKETS)
+    check_sockets(containers.answers([("native", number_of("socket"), row) for row, _ignored in SOCKETS]), SOCKETS)
 
 
 def test_socket_pairs(containers: Containers) -> None:
-    calls: list[Call] = [("native", number_of("socketpair"), (*row, 1)) for row, _ in SOCKETS]
+    calls: list[Call] = [("native", number_of("socketpair"), (*row, 1)) for row, _ignored in SOCKETS]
     for (row, expected), answer in zip(SOCKETS, containers.answers(calls)):
         # Only unix sockets come in pairs; the kernel refuses the others in its own ways, the bad pointer among them.
         assert answer == expected or expected == 0, row
@@ -253,7 +255,9 @@ def test_without_the_filter_other_sockets_are_to_be_had(containers: Containers) 
 @X86
 def test_the_x32_abi_is_filtered(containers: Containers) -> None:
     refused = [(row, expected) for row, expected in SOCKETS if expected]
-    check_sockets(containers.answers([("native", X32 | number_of("socket"), row) for row, _ in refused]), refused)
+    check_sockets(
+        containers.answers([("native", X32 | number_of("socket"), row) for row, _ignored in refused]), refused
+    )
 
 
 @X86
@@ -265,12 +269,12 @@ def test_the_i386_abi_is_filtered(containers: Containers) -> None:
         for name in denial.syscalls
         if number_of(name, I386) >= 0
     ]
-    found = containers.answers([("i386", number, ()) for _, number, _ in denied])
-    assert dict(zip([name for name, _, _ in denied], named(found))) == {
-        name: errno.errorcode[expected] for name, _, expected in denied
+    found = containers.answers([("i386", number, ()) for _ignored, number, _ignored in denied])
+    assert dict(zip([name for name, _ignored, _ignored in denied], named(found))) == {
+        name: errno.errorcode[expected] for name, _ignored, expected in denied
     }
     narrow = [(row, expected) for row, expected in SOCKETS if max(row) < HIGH]
-    check_sockets(containers.answers([("i386", I386_SOCKET, row) for row, _ in narrow]), narrow)
+    check_sockets(containers.answers([("i386", I386_SOCKET, row) for row, _ignored in narrow]), narrow)
 
 
 @X86
@@ -308,13 +312,13 @@ def test_what_a_distribution_needs_is_allowed(containers: Containers) -> None:
         ("unshare", (0x20000,), 0),
         ("unshare", (0x10000000 | 0x40000000,), 0),  # a user and a network namespace, for PrivateNetwork=
     ]
-    found = containers.answers([("native", number_of(name), arguments) for name, arguments, _ in table])
-    assert list(zip([name for name, _, _ in table], named(found))) == [
-        (name, named([expected])[0]) for name, _, expected in table
+    found = containers.answers([("native", number_of(name), arguments) for name, arguments, _ignored in table])
+    assert list(zip([name for name, _ignored, _ignored in table], named(found))) == [
+        (name, named([expected])[0]) for name, _ignored, expected in table
     ]
 
 
 def test_groups_of_the_containers_are_gone(containers: Containers) -> None:
     containers.answers([("native", number_of("getpid"), ())])
-    left = [path for path, _, _ in os.walk("/sys/fs/cgroup") if "vserver-test-seccomp" in path]
+    left = [path for path, _ignored, _ignored in os.walk("/sys/fs/cgroup") if "vserver-test-seccomp" in path]
     assert left == []

@@ -36,8 +36,10 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog as template
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import cell as template_cell
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import run as template_run
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template import versions as template_versions
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template.spec import parse as parse_spec
 
-from .templates import debian_template, debootstrap_template, provided, tiny_tree  # noqa: F401
+from .templates import provided, tiny_tree
 
 PROGRAMS = ("sh", "cat", "chmod", "env", "hostname", "id", "ls", "mknod", "mount", "readlink", "sleep")
 
@@ -68,18 +70,18 @@ def ensure(site: Site, refresh: bool = False, check: bool = False, **options: An
     options.setdefault("name", "t")
     if "source" in options:
         options["source"] = str(options["source"])
-    spec = template.parse(options, template.recorded(site, options["name"]))
+    spec = parse_spec(options, template.recorded(site, options["name"]))
     return template.ensure(site, spec, refresh=refresh, check=check)
 
 
 def rootfs(site: Site, name: str = "t") -> Path:
-    return template.resolve(site, name)
+    return template_versions.resolve(site, name)
 
 
 def leftovers(site: Site, name: str = "t") -> list[str]:
     """What lies beside the versions, the log apart."""
     entries = {path.name for path in (site.templates / name).iterdir()}
-    return sorted(entries - {".build.log"} - set(template.versions(site, name)))
+    return sorted(entries - {".build.log"} - set(template_versions.versions(site, name)))
 
 
 def mounts() -> str:
@@ -96,7 +98,11 @@ def test_directory_in_four_calls(site: Site, bare: Path) -> None:
     assert calls[0].subject == {}
     assert calls[1].subject == calls[2].subject == calls[3].subject == template.info(site, "t")
     assert calls[1].before == {"version": None}
-    assert calls[1].after == {"method": "directory", "source": str(bare), "version": template.latest(site, "t")}
+    assert calls[1].after == {
+        "method": "directory",
+        "source": str(bare),
+        "version": template_versions.latest(site, "t"),
+    }
     json.dumps(calls[1].subject)
     assert leftovers(site) == []
 
@@ -135,19 +141,19 @@ def test_what_a_version_looks_like(site: Site, bare: Path) -> None:
 
 def test_refresh_and_change_build_further_versions(site: Site, bare: Path) -> None:
     ensure(site, method="directory", source=bare)
-    first = template.latest(site, "t")
+    first = template_versions.latest(site, "t")
     (bare / "usr/bin/new").write_text("x")
     assert not ensure(site).changed
     refreshed = ensure(site, refresh=True)
-    assert (refreshed.before, refreshed.after) == ({"version": first}, {"version": template.latest(site, "t")})
+    assert (refreshed.before, refreshed.after) == ({"version": first}, {"version": template_versions.latest(site, "t")})
     assert ensure(site, refresh=True, check=True).changed
     other = bare.parent / "other"
     bare.rename(other)
     changed = ensure(site, source=other)
     assert changed.before["source"] == str(bare)
     assert changed.after["source"] == str(other)
-    assert len(template.versions(site, "t")) == 3
-    assert not (template.resolve(site, "t", first) / "usr/bin/new").exists()
+    assert len(template_versions.versions(site, "t")) == 3
+    assert not (template_versions.resolve(site, "t", first) / "usr/bin/new").exists()
     assert (rootfs(site) / "usr/bin/new").exists()
 
 
@@ -224,7 +230,7 @@ def test_archive_from_a_url(site: Site, bare: Path, web: tuple[str, Path]) -> No
     ensure(site, method="archive", source=f"{address}/a.tar.gz", checksum=checksum)
     assert (rootfs(site) / "usr/bin/hello").exists()
     ensure(site, source=f"file://{served}/a.tar.gz")
-    assert len(template.versions(site, "t")) == 2
+    assert len(template_versions.versions(site, "t")) == 2
 
     for path, message in (("missing", "404"), ("cut", "")):
         with pytest.raises(VserverError) as caught:
@@ -235,7 +241,7 @@ def test_archive_from_a_url(site: Site, bare: Path, web: tuple[str, Path]) -> No
         ensure(site, source=f"{address}/a.tar.gz", checksum="sha256:" + "0" * 64)
     with pytest.raises(ToolFailed, match="refused"):
         ensure(site, source="http://127.0.0.1:1/x")
-    assert len(template.versions(site, "t")) == 2
+    assert len(template_versions.versions(site, "t")) == 2
     assert leftovers(site) == []
 
 
@@ -264,7 +270,7 @@ def test_a_wrong_archive_leaves_nothing(site: Site, bare: Path, tmp_path: Path) 
             ensure(site, method="archive", source=tmp_path / name, **options)
         assert message in str(caught.value), name
         assert "build template t" in str(caught.value)
-        assert template.names(site) == []
+        assert template_versions.names(site) == []
         assert not site.templates.exists() or leftovers(site) == []
     assert (site.templates / "t/.build.log").exists()
 
@@ -401,7 +407,7 @@ def test_a_failing_command_ends_the_build(site: Site, tiny: Path, command: list[
     assert "my last words" in text or command[0] != "sh" or "kill" in command[-1]
     assert str(site.templates / "t/.build.log") in text
     assert "echo on" not in said(site)
-    assert template.names(site) == []
+    assert template_versions.names(site) == []
     assert leftovers(site) == []
 
 
@@ -511,9 +517,9 @@ def test_killed_while_building(site: Site, bare: Path, tiny: Path, tmp_path: Pat
 
     assert in_child(build) == -signal.SIGKILL
     done = point == "template:built"
-    assert len(template.versions(site, "t")) == earlier + done, "a version is there whole, or not at all"
+    assert len(template_versions.versions(site, "t")) == earlier + done, "a version is there whole, or not at all"
     assert ensure(site, **options).changed is not done
-    assert len(template.versions(site, "t")) == earlier + 1
+    assert len(template_versions.versions(site, "t")) == earlier + 1
     assert leftovers(site) == []
     assert (rootfs(site) / "bin/sh").exists()
     assert not ensure(site).changed
@@ -582,7 +588,7 @@ def test_two_builds_at_once_make_one_version(site: Site, tiny: Path, tmp_path: P
 
     assert at_once([lambda number=number: build(number) for number in range(4)]) == [0] * 4  # type: ignore[misc]
     assert sorted((tmp_path / f"changed-{number}").read_text() for number in range(4)) == ["False"] * 3 + ["True"]
-    assert len(template.versions(site, "t")) == 1
+    assert len(template_versions.versions(site, "t")) == 1
     assert leftovers(site) == []
 
 
@@ -590,8 +596,8 @@ def test_refreshes_and_different_templates_at_once(site: Site, tiny: Path) -> No
     acts: list[Callable[[], None]] = [lambda: void(ensure(site, refresh=True, method="directory", source=tiny))] * 3
     acts += [lambda: void(ensure(site, name="other", method="directory", source=tiny))]
     assert at_once(acts) == [0] * 4
-    assert len(template.versions(site, "t")) == 3
-    assert len(template.versions(site, "other")) == 1
+    assert len(template_versions.versions(site, "t")) == 3
+    assert len(template_versions.versions(site, "other")) == 1
 
 
 def void(_value: object) -> None:
@@ -603,7 +609,7 @@ def void(_value: object) -> None:
 
 def test_absent_is_refused_while_a_guest_uses_it(site: Site, bare: Path) -> None:
     ensure(site, method="directory", source=bare)
-    first = template.latest(site, "t")
+    first = template_versions.latest(site, "t")
     for number, name in enumerate(("web1", "web2")):
         root, context = Root("t", first, "overlay"), Context(xid=28672 + number)
         store.save(site, Guest(name=name, root=root, context=context))
@@ -614,7 +620,7 @@ def test_absent_is_refused_while_a_guest_uses_it(site: Site, bare: Path) -> None
     for check in (True, False):
         with pytest.raises(Conflict, match="guests web1, web2"):
             template.absent(site, "t", check=check)
-    assert len(template.versions(site, "t")) == 2
+    assert len(template_versions.versions(site, "t")) == 2
     store.forget(site, "web1")
     store.forget(site, "web2")
     calls = [template.absent(site, "t", check=check) for check in (True, False, False, True)]
@@ -639,11 +645,11 @@ def test_absent_waits_for_a_clone_in_the_making(site: Site, bare: Path) -> None:
         os._exit(in_child(remove))
     with store.lock(site, "registry"):
         os.write(beginning, b"+")
-        version = template.latest(site, "t")
+        version = template_versions.latest(site, "t")
         time.sleep(0.3)
         store.save(site, Guest(name="web1", root=Root("t", version, "overlay"), context=Context(xid=28672)))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert template.versions(site, "t") == [version]
+    assert template_versions.versions(site, "t") == [version]
     os.close(begin)
     os.close(beginning)
 
@@ -675,7 +681,7 @@ def test_a_full_disk(small_disk: Path, bare: Path, tmp_path: Path, method: str) 
         ensure(site, refresh=True, **options)
     assert f"build template t: no space left on the disk of {site.state}" in str(caught.value)
     assert leftovers(site) == []
-    assert len(template.versions(site, "t")) == 1
+    assert len(template_versions.versions(site, "t")) == 1
     assert shutil.disk_usage(small_disk).free > 3 << 20
     (bare / "usr/big").unlink()
     assert ensure(site, refresh=True, method="directory", source=bare).changed
@@ -728,9 +734,9 @@ def check_distribution(root: Path) -> None:
     assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
 
 
-def test_mmdebstrap(site: Site, debian_template: Path) -> None:  # noqa: F811
+def test_mmdebstrap(site: Site, debian_template: Path) -> None:
     with provided(site, debian_template) as name:
-        root = template.resolve(site, name)
+        root = template_versions.resolve(site, name)
         check_distribution(root)
         for program in ("sbin/init", "usr/bin/python3", "usr/bin/dbus-daemon", "usr/sbin/nginx", "bin/ip", "bin/ps"):
             assert os.path.lexists(root / program), program
@@ -739,12 +745,12 @@ def test_mmdebstrap(site: Site, debian_template: Path) -> None:  # noqa: F811
         assert "/" not in about["latest"]
         with pytest.raises(OSError):
             (root / "x").write_text("x")
-    assert template.names(site) == []
+    assert template_versions.names(site) == []
 
 
-def test_debootstrap(site: Site, debootstrap_template: Path) -> None:  # noqa: F811
+def test_debootstrap(site: Site, debootstrap_template: Path) -> None:
     with provided(site, debootstrap_template) as name:
-        root = template.resolve(site, name)
+        root = template_versions.resolve(site, name)
         check_distribution(root)
         assert not (root / "debootstrap").exists()
         assert (root / "usr/bin/dpkg").exists()
@@ -753,10 +759,10 @@ def test_debootstrap(site: Site, debootstrap_template: Path) -> None:  # noqa: F
 
 def test_installing_a_package_inside_starts_nothing(
     site: Site,
-    debian_template: Path,  # noqa: F811
+    debian_template: Path,
 ) -> None:
     with provided(site, debian_template) as name:
-        source = template.resolve(site, name)
+        source = template_versions.resolve(site, name)
         ensure(
             site,
             method="directory",

@@ -51,7 +51,7 @@ class Machine:
         registers[1], registers[10] = CONTEXT, STACK + STACK_SIZE
         self.memory[STACK] = bytearray(STACK_SIZE)
         counter = 0
-        for _ in range(_STEPS_MAX):
+        for _ignored in range(_STEPS_MAX):
             opcode, both, offset, immediate = struct.unpack_from("=BBhi", instructions, counter * 8)
             counter += 1
             destination, source = both & 15, both >> 4

@@ -130,15 +130,15 @@ def call(
         sources.append(_plain(data[8:24] if six else data[4:8]))
         return -errno.EINVAL if bind_fails else 0
 
-    def set_retval(_: Machine, arguments: list[int]) -> int:
+    def set_retval(_ignored: Machine, arguments: list[int]) -> int:
         refusals.append(2**64 - arguments[0])
         return 0
 
     helpers = {
         Helper.BIND: bind,
         Helper.SET_RETVAL: set_retval,
-        Helper.SK_LOOKUP_TCP: lambda _, arguments: FOUND if listener else 0,
-        Helper.SK_RELEASE: lambda _, arguments: 0,
+        Helper.SK_LOOKUP_TCP: lambda _ignored, arguments: FOUND if listener else 0,
+        Helper.SK_RELEASE: lambda _ignored, arguments: 0,
     }
     machine = Machine({CONTEXT: context, SOCKET: sock, FOUND: found}, helpers)
     value = machine.run(_code(policy, hook, dialect))
@@ -382,7 +382,7 @@ ONLY6 = BindingPolicy(ipv6=(IPv6Address("2001:db8::1"),))
 def test_which_sockets_exist(policy: BindingPolicy, family: int, kind: int, protocol: int, error: int | None) -> None:
     refusals: list[int] = []
 
-    def set_retval(_: Machine, arguments: list[int]) -> int:
+    def set_retval(_ignored: Machine, arguments: list[int]) -> int:
         refusals.append(2**64 - arguments[0])
         return 0
 
@@ -429,12 +429,12 @@ def passes(
         references += bool(found)
         return FOUND if found else 0
 
-    def release(_: Machine, arguments: list[int]) -> int:
+    def release(_ignored: Machine, arguments: list[int]) -> int:
         nonlocal references
         references -= 1
         return 0
 
-    def ancestor(_: Machine, arguments: list[int]) -> int:
+    def ancestor(_ignored: Machine, arguments: list[int]) -> int:
         return found[1] if found and arguments[1] == 3 else arguments[1]
 
     helpers = {

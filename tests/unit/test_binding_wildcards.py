@@ -64,11 +64,11 @@ def bind(policy: BindingPolicy, address: str, asked: int | None, *, only6: bool 
     dialect = Dialect(steering=True, only6=only6)
     program = next(program for program in binding_programs(policy, dialect) if program.attach_type is hook)
 
-    def storage(_: Machine, arguments: list[int]) -> int:
+    def storage(_ignored: Machine, arguments: list[int]) -> int:
         assert arguments[:4] == [MAPS[ASKED], SOCKET, 0, 1]
         return 0 if asked is None else STORED
 
-    helpers = {Helper.SK_STORAGE_GET: storage, Helper.SET_RETVAL: lambda _, arguments: 0}
+    helpers = {Helper.SK_STORAGE_GET: storage, Helper.SET_RETVAL: lambda _ignored, arguments: 0}
     machine = Machine({CONTEXT: context, SOCKET: bytearray(80), STORED: stored}, helpers)
     value = machine.run(program.code.linked(MAPS))
     result = IPv6Address(bytes(context[8:24])) if six else IPv4Address(bytes(context[4:8]))
@@ -148,7 +148,7 @@ def test_a_waiting_socket_shows_any(own: str, asked: int | None, state: int, sho
     programs = binding_programs(BOTH, Dialect(steering=True))
     code = next(program.code for program in programs if program.attach_type is hook)
     regions = {CONTEXT: context, SOCKET: sock, STORED: bytearray(struct.pack("=I", asked or 0))}
-    machine = Machine(regions, {Helper.SK_STORAGE_GET: lambda _, arguments: 0 if asked is None else STORED})
+    machine = Machine(regions, {Helper.SK_STORAGE_GET: lambda _ignored, arguments: 0 if asked is None else STORED})
     assert machine.run(code.linked(MAPS)) == 1
     assert bytes(context[8:24] if six else context[4:8]) == ip_address(shown).packed
 
@@ -170,7 +170,7 @@ def test_v6only_is_noted_and_nothing_changed(level: int, name: int, value: bytes
     context, stored = bytearray(40), bytearray(struct.pack("=I", before))
     struct.pack_into("=QQQIII", context, 0, SOCKET, PACKET, PACKET + len(value), level, name, len(value))
     regions = {CONTEXT: context, PACKET: bytearray(value), STORED: stored}
-    machine = Machine(regions, {Helper.SK_STORAGE_GET: lambda _, arguments: STORED})
+    machine = Machine(regions, {Helper.SK_STORAGE_GET: lambda _ignored, arguments: STORED})
     assert machine.run(note_v6only().linked(MAPS)) == 1
     assert struct.unpack("=I", stored) == (after,)
     assert struct.unpack_from("=I", context, 32) == (0,)
@@ -203,7 +203,7 @@ def listen(address: str, asked: int | None, taken: set[bytes] | None = None, *, 
         entered.add(wanted)
         return 0
 
-    helpers = {Helper.SK_STORAGE_GET: lambda _, arguments: 0 if asked is None else STORED}
+    helpers = {Helper.SK_STORAGE_GET: lambda _ignored, arguments: 0 if asked is None else STORED}
     regions = {CONTEXT: context, STORED: bytearray(struct.pack("=I", asked or 0))}
     machine = Machine(regions, {**helpers, Helper.SOCK_HASH_UPDATE: update})
     assert machine.run(enter_listener(BOTH).linked(MAPS)) == 1
@@ -264,12 +264,12 @@ def steered_to(address: str, listeners: set[bytes], *, protocol: int = socket.IP
         references += last[0] in listeners
         return FOUND if last[0] in listeners else 0
 
-    def assign(_: Machine, arguments: list[int]) -> int:
+    def assign(_ignored: Machine, arguments: list[int]) -> int:
         assert arguments[:3] == [CONTEXT, FOUND, 0]
         chosen.extend(last)
         return 0
 
-    def release(_: Machine, arguments: list[int]) -> int:
+    def release(_ignored: Machine, arguments: list[int]) -> int:
         nonlocal references
         assert arguments[0] == FOUND
         references -= 1

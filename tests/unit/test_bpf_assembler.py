@@ -115,13 +115,21 @@ def test_what_no_path_reaches_is_left_out() -> None:
     assert run(asm) == 2
 
 
+def _far_jump(asm: Assembler) -> None:
+    asm.jump_if(R1, "==", 0, "end")
+    for _ignored in range(40000):
+        asm.move(R0, 0)
+    asm.label("end")
+    asm.leave(0)
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
         (lambda asm: asm.jump("nowhere"), "nowhere"),
         (lambda asm: asm.move(R0, 1), "runs past its end"),
         (lambda asm: [asm.label("x"), asm.label("x")], "twice"),
-        (lambda asm: _far_jump(asm), "too far"),
+        (_far_jump, "too far"),
     ],
 )
 def test_mistakes(mistake: Callable[[Assembler], object], message: str) -> None:
@@ -131,17 +139,9 @@ def test_mistakes(mistake: Callable[[Assembler], object], message: str) -> None:
         asm.assemble()
 
 
-def _far_jump(asm: Assembler) -> None:
-    asm.jump_if(R1, "==", 0, "end")
-    for _ in range(40000):
-        asm.move(R0, 0)
-    asm.label("end")
-    asm.leave(0)
-
-
 def test_labels_made_up_are_unique() -> None:
     asm = Assembler()
-    assert len({asm.unique("other") for _ in range(100)}) == 100
+    assert len({asm.unique("other") for _ignored in range(100)}) == 100
 
 
 CONDITIONS: dict[str, Callable[[int, int], bool]] = {

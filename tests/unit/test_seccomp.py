@@ -259,7 +259,7 @@ def execute(code: tuple[tuple[int, int, int, int], ...], data: bytes) -> int:
 
 def verdict(machine: str, abi: str, number: int, *arguments: int) -> int:
     """The errno the compiled filter gives to a call of an ABI; 0: allowed."""
-    _, audit, offset = ABIS[abi]
+    _ignored, audit, offset = ABIS[abi]
     padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
     result = execute(program(machine), struct.pack("=IIQ6Q", number | offset, audit, 0, *padded))
     assert result == ALLOW or result & 0xFFFF0000 == ERRNO, f"{result:#x}"

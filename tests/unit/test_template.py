@@ -32,6 +32,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.template imp
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog as template
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import clean as template_clean
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import run as template_run
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template import versions as template_versions
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template.apt_sources import Distribution
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template.spec import (
     METHODS,
@@ -440,9 +441,9 @@ TIMES = st.integers(0, 4_000_000_000)
 def test_a_new_version_is_later_than_all_others(times: list[int], now: int) -> None:
     existing: list[str] = []
     for moment in times:
-        existing.append(template.next_version(existing, moment))
+        existing.append(template_versions.next_version(existing, moment))
     assert existing == sorted(set(existing))
-    version = template.next_version(existing, now)
+    version = template_versions.next_version(existing, now)
     assert not existing or version > existing[-1]
     if not existing or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) > existing[-1]:
         assert version == time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -478,11 +479,11 @@ def test_versions_of_a_template(site: Site) -> None:
     (site.templates / "debian-12" / ".pending-0").mkdir()
     (site.templates / "debian-12" / ".build.log").write_text("")
     (site.templates / "empty").mkdir()
-    assert template.names(site) == ["debian-12"]
-    assert template.versions(site, "debian-12") == [OLD, NEW]
-    assert template.latest(site, "debian-12") == NEW
-    assert template.resolve(site, "debian-12") == site.templates / "debian-12" / NEW / "rootfs"
-    assert template.resolve(site, "debian-12", OLD) == site.templates / "debian-12" / OLD / "rootfs"
+    assert template_versions.names(site) == ["debian-12"]
+    assert template_versions.versions(site, "debian-12") == [OLD, NEW]
+    assert template_versions.latest(site, "debian-12") == NEW
+    assert template_versions.resolve(site, "debian-12") == site.templates / "debian-12" / NEW / "rootfs"
+    assert template_versions.resolve(site, "debian-12", OLD) == site.templates / "debian-12" / OLD / "rootfs"
     about = template.info(site, "debian-12")
     assert about["latest"] == NEW
     assert [entry["version"] for entry in about["versions"]] == [OLD, NEW]
@@ -503,15 +504,15 @@ def test_versions_of_a_template(site: Site) -> None:
 def test_what_does_not_exist_is_told_with_what_does(site: Site, name: str, version: str | None, message: str) -> None:
     make_version(site, "debian-12", NEW)
     with pytest.raises(InvalidInput) as caught:
-        template.resolve(site, name, version)
+        template_versions.resolve(site, name, version)
     assert message in str(caught.value)
 
 
 def test_without_templates(site: Site) -> None:
-    assert template.names(site) == []
+    assert template_versions.names(site) == []
     assert template.recorded(site, "t") is None
     with pytest.raises(InvalidInput, match="no template yet"):
-        template.latest(site, "t")
+        template_versions.latest(site, "t")
     outcome = template.absent(site, "t", check=True)
     assert not outcome.changed
     assert not site.state.exists()
@@ -553,7 +554,7 @@ def test_an_unchanged_specification_changes_nothing(site: Site) -> None:
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "not a regular file"),
-        (lambda path: os.mkfifo(path), "not a regular file"),
+        (os.mkfifo, "not a regular file"),
         (lambda path: path.write_bytes(b""), "empty"),
         (lambda path: path.write_bytes(b"PK\x03\x04rest"), "zip"),
     ],

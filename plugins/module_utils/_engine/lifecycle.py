@@ -19,7 +19,7 @@ from typing import Any
 
 from . import boot, faults, info, running, runtime, store, supervise
 from .errors import Conflict, InvalidInput, VserverError
-from .facet import Facet
+from .facet import Facet, compare_fields
 from .facets import FACETS, binding, root
 from .kernel import cgroup, process
 from .model import Context, Guest, Root, check_name
@@ -85,8 +85,10 @@ def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:
     """
     with _locked(site, name, check):
         guest = store.load(site, name)
-        present = root.observe(site, guest) if guest is not None else None
-        if guest is None or (present is None and guest.root == Root()):
+        if guest is None:
+            return Outcome(False)
+        present = root.observe(site, guest)
+        if present is None and guest.root == Root() and guest != _blank(guest):
             return Outcome(False)
         if running.read(site, name) is not None:
             raise Conflict(f"remove the clone of guest {name}", why="the guest runs", remedy="Stop it first.")
@@ -134,7 +136,7 @@ def _configure(
         base = recorded or Guest(name, context=Context(xid=store.free_xid(others)))
         guest = base.with_section(facet_name, facet.parse(options, base.section(facet_name)))
         guest = guest.with_section(facet_name, facet.resolve(site, guest, others, check))
-        defined = facet.compare(guest.section(facet_name), base.section(facet_name))
+        defined = compare_fields(facet_name, guest.section(facet_name), base.section(facet_name))
         if not check and guest != recorded:
             store.save(site, guest)
             faults.reached("configure:recorded")
@@ -230,15 +232,15 @@ _TRANSITIONS = {
 
 def _absent(site: Site, name: str, check: bool) -> Outcome:
     guest = store.load(site, name)
-    if guest is None and not _leftovers(site, name):
+    cloned = guest is not None and root.observe(site, guest) is not None
+    is_so = guest == _blank(guest) if guest is not None and cloned else guest is None
+    if is_so and not _leftovers(site, name):
         return Outcome(False)
     was = info.state(site, name)
-    if guest is not None and was == "stopped" and guest == _blank(guest) and not _leftovers(site, name):
-        return Outcome(False)
     if not check:
         _stop(site, name)
         boot.forget(site, name)
-        if guest is not None and root.observe(site, guest) is not None:
+        if guest is not None and cloned:
             store.save(site, _blank(guest))
         else:
             store.forget(site, name)

@@ -68,13 +68,16 @@ def config(
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in namespaces],
         "cgroupsPath": f"/{cgroup}",
-        "resources": {**resources(guest.limits, removing=False), "devices": [{"allow": False, "access": "rwm"}]},
+        "resources": resources(guest.limits, removing=False),
         "maskedPaths": list(_MASKED),
         "readonlyPaths": list(_READONLY),
     }
     if guest.context.user_namespace:
         mapping = [{"containerID": 0, "hostID": guest.base_id, "size": ID_COUNT}]
         linux.update(uidMappings=mapping, gidMappings=mapping)
+    else:
+        # In a user namespace nobody can make a device node that works.
+        linux["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
     if seccomp is not None:
         linux["seccomp"] = dict(seccomp)
     return {

@@ -70,7 +70,7 @@ def opened(directory: Path = DIRECTORY, netns: Path = Path("/proc/self/ns/net"))
 
 def _is_bpf_file_system(path: Path) -> bool:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mounted, _, described = line.partition(" - ")
+        mounted, _ignored, described = line.partition(" - ")
         if mounted.split()[4] == str(path) and described.split()[0] == "bpf":
             return True
     return False

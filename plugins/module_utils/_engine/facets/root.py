@@ -24,7 +24,7 @@ from ..facet import Change, compare_fields
 from ..host import filesystem
 from ..model import Guest, Root, check_name
 from ..site import Site
-from ..template import catalog
+from ..template import versions
 
 _METHODS = ("auto", "overlay", "copy")
 
@@ -60,10 +60,10 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> R
         return same
     if wanted.template is None:
         raise InvalidInput(f"guest {guest.name} has no clone yet", remedy="Name the template to clone.")
-    if check and wanted.template not in catalog.names(site):
+    if check and wanted.template not in versions.names(site):
         return wanted
-    version = wanted.version or catalog.latest(site, wanted.template)
-    catalog.resolve(site, wanted.template, version)
+    version = wanted.version or versions.latest(site, wanted.template)
+    versions.resolve(site, wanted.template, version)
     automatic = wanted.method == "auto" and not check
     return Root(wanted.template, version, _automatic(site) if automatic else wanted.method)
 
@@ -132,7 +132,7 @@ def template_root(site: Site, root: Root) -> Path:
     """The root directory that ``root`` is, or is to be, a clone of. Raises :class:`InvalidInput` when it is gone."""
     if root.template is None:
         raise InvalidInput("find the template of a clone", why="none is recorded", remedy="Name the template to clone.")
-    return catalog.resolve(site, root.template, root.version)
+    return versions.resolve(site, root.template, root.version)
 
 
 def directory(site: Site, name: str) -> Path:

@@ -101,7 +101,7 @@ def _unescape(text: str) -> str:
 def mount_id(fdinfo: str) -> int:
     """Return the mount a descriptor is on, from the text of /proc/self/fdinfo/FD (proc_pid_fdinfo(5))."""
     for line in fdinfo.splitlines():
-        key, _, value = line.partition(":")
+        key, _ignored, value = line.partition(":")
         if key == "mnt_id":
             return int(value)
     raise ValueError("no mnt_id in fdinfo")

@@ -203,7 +203,7 @@ def query(cgroup: int, attach_type: AttachType, *, effective: bool = False) -> l
     ids = (ctypes.c_uint32 * _QUERY_MAX)()
     flags = _QUERY_EFFECTIVE if effective else 0
     attributes = struct.pack("=IIIIQI4xQ", cgroup, attach_type, flags, 0, ctypes.addressof(ids), _QUERY_MAX, 0)
-    _, answer = call(_PROG_QUERY, attributes, f"query {attach_type.name} programs of the cgroup")
+    _ignored, answer = call(_PROG_QUERY, attributes, f"query {attach_type.name} programs of the cgroup")
     count: int = struct.unpack_from("=I", answer, 24)[0]
     return list(ids[:count])
 

@@ -232,7 +232,8 @@ class Assembler:
                 if index == len(instructions):
                     raise ValueError("the program runs past its end")
                 found[index] = 1
-                opcode, _, _, _, _, target, _ = instructions[index]
+                instruction = instructions[index]
+                opcode, target = instruction[0], instruction[5]
                 if target is not None:
                     if target not in labels:
                         raise ValueError(f"jump to {target}, which is nowhere")

@@ -83,8 +83,7 @@ class Build:
 def plan(site: Site, spec: Spec) -> Plan:
     """Look at the host, change nothing. Raises when the template cannot be built here."""
     if spec.method in ("mmdebstrap", "debootstrap"):
-        assert spec.suite is not None
-        sources = apt_sources.sources_for(spec.suite, spec.mirror, spec.components)
+        sources = apt_sources.sources_for(spec.origin, spec.mirror, spec.components)
         return Plan(spec, sources, tuple(apt_sources.host_settings()))
     if spec.method == "directory":
         _check_directory(site, spec)
@@ -180,9 +179,8 @@ def _check_archive(spec: Spec) -> None:
 
 def _open_archive(spec: Spec) -> IO[bytes]:
     """Open a local archive; a FIFO or a device is refused without waiting for it."""
-    assert spec.source is not None
     try:
-        fd = os.open(spec.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(spec.origin, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidInput(f"open the archive {spec.source}", why=error.strerror) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -229,10 +227,9 @@ def _archive(build: Build) -> None:
 
 
 def _download(spec: Spec, file: IO[bytes]) -> None:
-    assert spec.source is not None
     what = f"fetch {spec.source}"
     try:
-        with urllib.request.urlopen(spec.source, timeout=_DOWNLOAD_TIMEOUT) as answer:
+        with urllib.request.build_opener().open(spec.origin, timeout=_DOWNLOAD_TIMEOUT) as answer:
             while chunk := answer.read(_CHUNK):
                 try:
                     file.write(chunk)
@@ -278,9 +275,8 @@ def _unpack(build: Build, file: IO[bytes]) -> None:
 
 
 def _check_directory(site: Site, spec: Spec) -> Path:
-    assert spec.source is not None
     try:
-        source = Path(spec.source).resolve(strict=True)
+        source = Path(spec.origin).resolve(strict=True)
         ours = site.templates.resolve()
     except OSError as error:
         raise InvalidInput(f"open the directory {spec.source}", why=error.strerror) from error
@@ -295,8 +291,7 @@ def _check_directory(site: Site, spec: Spec) -> Path:
 
 
 def _directory(build: Build) -> None:
-    assert build.plan.spec.source is not None
-    source = Path(build.plan.spec.source).resolve(strict=True)
+    source = Path(build.plan.spec.origin).resolve(strict=True)
     build.progress(f"copy {source}")
     argv = ["cp", "--archive", "--one-file-system", "--reflink=auto", "--no-target-directory", "--"]
     _run(build, [*argv, str(source), str(build.root)])
@@ -305,7 +300,7 @@ def _directory(build: Build) -> None:
 def _check_is_root(root: Path, spec: Spec) -> None:
     """Refuse what cannot be a guest's root; a bare tree with a top-level directory is the usual mistake."""
     found = sorted(os.listdir(root))
-    what = f"{spec.method} {spec.source or spec.suite} is no root file system"
+    what = f"{spec.method} {spec.origin} is no root file system"
     for name in filter(found.__contains__, _DIRECTORIES_OF_A_ROOT):
         if not stat.S_ISDIR((root / name).lstat().st_mode):
             raise InvalidInput(what, why=f"/{name} is not a directory", remedy="No guest can start from such a tree.")

@@ -14,20 +14,17 @@ lock ``registry``, which :func:`absent` holds while it looks for clones and take
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import dataclasses
-import difflib
 import errno
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import faults, files, store
-from ..errors import Conflict, InvalidInput, VserverError
+from ..errors import Conflict, VserverError
 from ..kernel.syscall import check as check_call
 from ..kernel.syscall import libc
 from ..model import check_name
@@ -36,24 +33,9 @@ from ..site import Site
 from . import build as template_build
 from . import clean as template_clean
 from .run import BuildLog
-from .spec import Spec, parse
+from .spec import Spec
 from .tree import Tree
-
-__all__ = [
-    "POINTS",
-    "Spec",
-    "absent",
-    "ensure",
-    "in_use",
-    "info",
-    "latest",
-    "names",
-    "next_version",
-    "parse",
-    "recorded",
-    "resolve",
-    "versions",
-]
+from .versions import RECORD, directory_of, latest, next_version, versions
 
 RECORD_FORMAT = 1
 #: Every place a crash may hit, in order; ``template:fetched`` exists for archives only.
@@ -70,84 +52,11 @@ POINTS = (
     "template:removed",
 )
 
-_RECORD = "template.json"
 _LOG = ".build.log"
-_VERSION = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
-_VERSION_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def _quiet(_line: str) -> None:
     """Show nothing."""
-
-
-def names(site: Site) -> list[str]:
-    """The templates that have a version, sorted."""
-    try:
-        entries = [entry.name for entry in os.scandir(site.templates) if not entry.name.startswith(".")]
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in entries if versions(site, name))
-
-
-def versions(site: Site, name: str) -> list[str]:
-    """The template's versions, newest last; empty when there is no such template."""
-    directory = _directory(site, name)
-    try:
-        entries = os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(entry for entry in entries if _VERSION.fullmatch(entry) and (directory / entry / _RECORD).is_file())
-
-
-def next_version(existing: list[str], now: float) -> str:
-    """The version for a tree built at ``now`` (seconds since the epoch): later than all ``existing`` ones (pure).
-
-    Within one second, or with a clock that went back, it is one second after the latest.
-    """
-    wanted = time.strftime(_VERSION_FORMAT, time.gmtime(now))
-    if not existing or wanted > max(existing):
-        return wanted
-    latest_time = _epoch(max(existing))
-    return time.strftime(_VERSION_FORMAT, time.gmtime(latest_time + 1))
-
-
-def _epoch(version: str) -> int:
-    return calendar.timegm(time.strptime(version, _VERSION_FORMAT))
-
-
-def latest(site: Site, name: str) -> str:
-    """The newest version of ``name``. Raises :class:`InvalidInput` when there is no such template."""
-    found = versions(site, name)
-    if not found:
-        raise InvalidInput(f"template {name} does not exist", remedy=_nearest("template", name, names(site)))
-    return found[-1]
-
-
-def resolve(site: Site, name: str, version: str | None = None) -> Path:
-    """The directory that is the root of a clone of ``name``; None means the newest version.
-
-    Raises :class:`InvalidInput` when the template or the version does not exist.
-    """
-    newest = latest(site, name)
-    if version is None:
-        version = newest
-    else:
-        found = versions(site, name)
-        if version not in found:
-            raise InvalidInput(
-                f"template {name} has no version {version[:80]!r}",
-                remedy=_nearest("version", version, list(reversed(found))),
-            )
-    return _directory(site, name) / version / "rootfs"
-
-
-def _nearest(kind: str, wanted: str, existing: list[str]) -> str:
-    near = difflib.get_close_matches(wanted, existing, 1, 0.5)
-    if near:
-        return f"Did you mean {near[0]}?"
-    if existing:
-        return f"There {'is' if len(existing) == 1 else 'are'} {', '.join(existing[:10])}."
-    return f"There is no {kind} yet; build one with the module template."
 
 
 def recorded(site: Site, name: str) -> Spec | None:
@@ -225,7 +134,7 @@ def ensure(
 
 def absent(site: Site, name: str, *, check: bool = False) -> Outcome:
     """Remove the template with all its versions. Raises :class:`Conflict` while a guest's clone is of it."""
-    directory = _directory(site, name)
+    directory = directory_of(site, name)
     if check or not directory.is_dir():
         return _removal(site, name)
     with _locked(site, name):
@@ -278,7 +187,7 @@ def _outcome(site: Site, spec: Spec, before: Spec | None, existing: list[str], v
 def _build(
     site: Site, plan: template_build.Plan, existing: list[str], lock: int, progress: Callable[[str], None]
 ) -> str:
-    name, directory = plan.spec.name, _directory(site, plan.spec.name)
+    name, directory = plan.spec.name, directory_of(site, plan.spec.name)
     pending: Path | None = None
     try:
         with BuildLog(directory / _LOG) as log:
@@ -295,7 +204,7 @@ def _build(
             faults.reached("template:cleaned")
             now = time.time()
             version = next_version(existing, now)
-            files.write_json(pending / _RECORD, _new_record(plan, version, now, size))
+            files.write_json(pending / RECORD, _new_record(plan, version, now, size))
             faults.reached("template:recorded")
             _flush(pending)
             faults.reached("template:synced")
@@ -358,18 +267,14 @@ def _locked(site: Site, name: str) -> Iterator[int]:
     """Hold the template's lock, with its directory there and free of what a crash left."""
     store.prepare(site)
     with store.lock(site, f"template-{name}") as lock:
-        directory = _directory(site, name)
+        directory = directory_of(site, name)
         files.make_directory(directory)
         files.sweep(directory)
         yield lock
 
 
-def _directory(site: Site, name: str) -> Path:
-    return site.templates / check_name("template", name)
-
-
 def _record(site: Site, name: str, version: str) -> dict[str, Any]:
-    path = _directory(site, name) / version / _RECORD
+    path = directory_of(site, name) / version / RECORD
     try:
         record = files.read_json(path)
         if record["format"] != RECORD_FORMAT:

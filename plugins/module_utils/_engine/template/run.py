@@ -104,7 +104,8 @@ def run(
         cwd="/",
         env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
     )
-    assert process.stdin is not None and process.stdout is not None
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("both were asked for as pipes")
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin:
             process.stdin.write(stdin)

@@ -69,6 +69,14 @@ class Spec:
         return tuple(sorted({*system, *self.packages}))
 
     @property
+    def origin(self) -> str:
+        """The source or, for the bootstrap methods, the suite; every parsed specification has the one it needs."""
+        found = self.suite if self.source is None else self.source
+        if found is None:
+            raise InvalidInput(f"template {self.name} has neither source nor suite")
+        return found
+
+    @property
     def is_url(self) -> bool:
         """Whether the archive must be fetched."""
         return self.source is not None and not self.source.startswith("/")
