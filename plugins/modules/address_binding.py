@@ -30,14 +30,14 @@ options:
     description:
       - The guest's addresses, IPv4 or IPv6, each with or without a prefix length. The first of a family is its default
         source address.
-      - Without a prefix length, an address gets that of the host's network it lies in, and otherwise is a single host.
+      - Without a prefix length, an address is a single one (V(/32), V(/128)).
       - An empty list leaves the guest with its private loopback address only.
     type: list
     elements: str
   interface:
     description:
       - The host's interface that carries the addresses while the guest runs.
-      - When never given, it is the one whose network the address lies in.
+      - When never given, it is the one whose network the address lies in, and otherwise the loopback interface.
     type: str
   network:
     description:

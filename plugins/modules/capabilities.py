@@ -50,12 +50,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep what Linux-VServer allowed, without mknod
+- name: Keep what Linux-VServer allowed, without tracing processes
   linux.vserver.capabilities:
     name: web1
     profile: classic
     drop:
-      - mknod
+      - sys_ptrace
 
 - name: A guest that runs one program and needs next to nothing
   linux.vserver.capabilities:
