@@ -87,7 +87,7 @@ def test_it_is_quick() -> None:
         host.probe(Site())
         return time.monotonic() - start
 
-    assert min(once() for _ignored in range(5)) < 0.5
+    assert min(once() for _ignored in range(5)) < 2.0
 
 
 def test_nothing_this_suite_needs_is_missing(probed: Host) -> None:
