@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness import confine
 from harness.environment import (
     SetupError,
     Workspace,
+    confined,
     copy_tree,
     install_packages,
-    locked,
     make_environment,
     open_workspace,
 )
@@ -45,32 +43,19 @@ def measure(names: Sequence[str]) -> int:
         say(missing)
     make_environment(space)
     copy_tree(space)
-    # The same lock as the integration tests': either would disturb the other.
-    with locked(space.cache / "integration.lock"):
-        made = [Path(place) for place in confine.PRIVATE if not Path(place).exists()]
-        for place in made:
-            place.mkdir(mode=0o700, parents=True)
-        try:
-            return _confined(space, names)
-        finally:
-            for place in made:
-                with suppress(OSError):
-                    place.rmdir()
-            shutil.rmtree(space.run / "state", ignore_errors=True)
+    with confined(space) as (wrapper, outside):
+        return _measure(space, [*wrapper, str(space.python), "-m", _INSIDE, *names], outside)
 
 
-def _confined(space: Workspace, names: Sequence[str]) -> int:
-    words = ["unshare", "--mount", "--net", "--propagation", "private", "--"]
-    words += [sys.executable, confine.__file__, str(space.run / "state")]
-    words += [str(space.python), "-m", _INSIDE, *names]
-    outside = {
+def _measure(space: Workspace, words: Sequence[str], outside: Mapping[str, str]) -> int:
+    variables = {
         # Compiled once, as it is where the collection is installed.
         **{key: value for key, value in space.environ().items() if key != "PYTHONDONTWRITEBYTECODE"},
         "PYTHONPATH": str(space.collections),
-        "VSERVER_TEST_HOST_NETWORK": f"/proc/{os.getpid()}/ns/net",
+        **outside,
     }
     child = subprocess.Popen(
-        words, env=outside, stdout=subprocess.PIPE, text=True, cwd=space.tree, start_new_session=True
+        words, env=variables, stdout=subprocess.PIPE, text=True, cwd=space.tree, start_new_session=True
     )
     assert child.stdout is not None
     while True:

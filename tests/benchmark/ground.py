@@ -56,8 +56,7 @@ def opened(say: Callable[[str], None]) -> Iterator[Ground]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", str(SITE.run)], check=True)
     store.prepare(SITE)
     say("template: fetched from the cache, or built now")
-    options = {"name": templates.NAME, "suite": templates.suite(), "packages": ["nginx-light"]}
-    directory = templates.cached(Path(os.environ["VSERVER_TEST_CACHE"]), _network(), options)
+    directory = templates.debian(Path(os.environ["VSERVER_TEST_CACHE"]), _network())
     layout = cgroup.layout()
     with templates.provided(SITE, directory) as name:
         guests = Guests(SITE, name)

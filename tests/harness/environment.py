@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import confine
+
 # What the tests call, and the Debian package that brings it.
 PACKAGES = {
     "crun": "crun",
@@ -269,3 +271,28 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+#: A command behind these words is in mount and network namespaces of its own.
+UNSHARE = ("unshare", "--mount", "--net", "--propagation", "private", "--")
+
+
+@contextmanager
+def confined(space: Workspace) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Words to put before a command that makes guests, and variables for it: it meets none of the machine's own.
+
+    One such command at a time: control groups are not part of the namespaces, so two would meet in them.
+    """
+    with locked(space.cache / "integration.lock"):
+        made = [Path(place) for place in confine.PRIVATE if not Path(place).exists()]
+        for place in made:
+            place.mkdir(mode=0o700, parents=True)
+        # The machine's own network, for what has to fetch something.
+        outside = {"VSERVER_TEST_HOST_NETWORK": f"/proc/{os.getpid()}/ns/net"}
+        try:
+            yield [*UNSHARE, sys.executable, confine.__file__, str(space.run / "state")], outside
+        finally:
+            for place in made:
+                with suppress(OSError):
+                    place.rmdir()
+            shutil.rmtree(space.run / "state", ignore_errors=True)

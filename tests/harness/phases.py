@@ -9,16 +9,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Callable
 
 from . import confine
-from .environment import Workspace, locked
+from .environment import UNSHARE, Workspace, confined
 from .report import Outcome, failed, failures_of_junit, left_out, outcome_of_junit, passed
 
 PACKAGE = "ansible_collections.linux.vserver"
@@ -95,25 +93,10 @@ def _integration_tests(space: Workspace, log: Path) -> Outcome:
     """Real guests, in namespaces where they meet none of the machine's own."""
     if os.geteuid() != 0:
         return left_out("tests/integration: must run as root")
-    unshare = ["unshare", "--mount", "--net", "--propagation", "private", "--"]
-    if space.call([*unshare, "true"], log):
+    if space.call([*UNSHARE, "true"], log):
         return left_out("tests/integration: no namespaces to be had here: see " + str(log))
-    wrapper = [sys.executable, confine.__file__, str(space.run / "state")]
-    # Cgroups are not part of those namespaces, so two runs at once would meet in them.
-    with locked(space.cache / "integration.lock"):
-        made = [Path(place) for place in confine.PRIVATE if not Path(place).exists()]
-        for place in made:
-            place.mkdir(mode=0o700, parents=True)
-        # The machine's own network, for what has to fetch something.
-        outside = {"VSERVER_TEST_HOST_NETWORK": f"/proc/{os.getpid()}/ns/net"}
-        try:
-            words = [*unshare, *wrapper, *_pytest_words(space, "tests/integration", log)]
-            status = space.call(words, log, extra=outside)
-        finally:
-            for place in made:
-                with suppress(OSError):
-                    place.rmdir()
-            shutil.rmtree(space.run / "state", ignore_errors=True)
+    with confined(space) as (wrapper, outside):
+        status = space.call([*wrapper, *_pytest_words(space, "tests/integration", log)], log, extra=outside)
     if status == confine.LEFT_RUNNING:
         return _pytest_outcome(space, "tests/integration", 0, log) + failed("tests/integration: left processes running")
     return _pytest_outcome(space, "tests/integration", status, log)

@@ -69,10 +69,15 @@ def cached(cache: Path, online: Sequence[str], options: Mapping[str, Any]) -> Pa
     return place / "state" / "templates" / str(options["name"])
 
 
+def debian(cache: Path, online: Sequence[str]) -> Path:
+    """The directory of a template of the host's own release with nginx; see :func:`provided`. Not to be changed."""
+    return cached(cache, online, {"name": NAME, "suite": suite(), "packages": ["nginx-light"]})
+
+
 @pytest.fixture(scope="session")
 def debian_template(template_cache: Path, online: tuple[str, ...]) -> Path:
-    """The directory of a template of the host's own release with nginx; see :func:`provided`. Not to be changed."""
-    return cached(template_cache, online, {"name": NAME, "suite": suite(), "packages": ["nginx-light"]})
+    """See :func:`debian`."""
+    return debian(template_cache, online)
 
 
 @pytest.fixture(scope="session")
