@@ -225,7 +225,7 @@ def test_an_init_that_ends_leaves_nothing(guests: Guests, site: Site) -> None:
 
 def test_an_init_that_does_not_exist_is_an_error(guests: Guests, site: Site) -> None:
     guests.define("brief", init=["/no/such/init"])
-    with pytest.raises(VserverError, match="no such file"):
+    with pytest.raises(VserverError, match="(?i)no such file"):
         lifecycle.set_state(site, "brief", "started", {})
     assert not guests.traces("brief")
 
@@ -240,10 +240,11 @@ def test_limits_are_live_and_read_back(guests: Guests, site: Site) -> None:
     assert four_calls(set_limits) == [True, True, False, False]
     pid = info.guest(site, "limited")["pid"]
     assert "Max open files            50                   60" in Path(f"/proc/{pid}/limits").read_text()
-    forks = "import os\nn = 0\ntry:\n  while os.fork(): n += 1\nexcept OSError: print(n)"
-    assert 0 < int(guests.run("limited", "python3", "-c", forks)) < 20
     eaten = guests.exec("limited", "python3", "-c", "a = b'x' * (200 << 20); print('no limit')")
     assert eaten.returncode == -signal.SIGKILL or eaten.returncode == 128 + signal.SIGKILL, eaten
+    # Last: what it leaves are zombies that this init does not reap, and crun has to fork in the cgroup for an exec.
+    forks = "import os\nn = 0\ntry:\n  while os.fork(): n += 1\nexcept OSError: print(n)"
+    assert 0 < int(guests.run("limited", "python3", "-c", forks)) < 20
     lifted = {"memory": "max", "cpus": "max", "processes": "max"}
     outcome = lifecycle.configure(site, "limited", "limits", lifted)
     assert outcome.changed
@@ -455,6 +456,17 @@ def test_programs_that_somebody_took_away_are_put_back(guests: Guests, site: Sit
     outcome = lifecycle.configure(site, "stripped", "binding", {})
     assert outcome.changed and outcome.before == {"network": "host"}
     assert outcome.subject["binding"]["programs"]
+
+
+def test_an_address_that_somebody_took_away_is_put_back(guests: Guests, site: Site) -> None:
+    """A network manager that restarts takes off what it has not put there."""
+    guests.start("robbed", init=SLEEP, addresses=["198.51.100.90", "127.0.86.1"])
+    subprocess.run(["ip", "address", "del", "198.51.100.90/32", "dev", "lo"], check=True)
+    outcome = lifecycle.configure(site, "robbed", "binding", {})
+    assert outcome.changed and outcome.before == {"addresses": ("127.0.86.1/32",)}
+    listed = subprocess.run(["ip", "-o", "address"], capture_output=True, text=True, check=True).stdout
+    assert "198.51.100.90/32" in listed
+    assert not lifecycle.configure(site, "robbed", "binding", {}).changed
 
 
 def test_a_full_disk_and_a_read_only_one(guests: Guests, tmp_path: Path) -> None:

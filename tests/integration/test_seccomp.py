@@ -111,7 +111,10 @@ def held() -> list[str]:
 
 def root_of(directory: Path) -> list[dict[str, Any]]:
     """Lay out a root with the host's programs and this Python, read-only; return its mounts."""
-    mounts: list[dict[str, Any]] = [{"destination": "/proc", "type": "proc", "source": "proc"}]
+    mounts: list[dict[str, Any]] = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},  # crun makes devices, and needs the place
+    ]
     python = {Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
     for source in [Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32")] + sorted(python):
         if source.is_symlink():

@@ -63,8 +63,8 @@ def up(site: Site, guest: Guest) -> None:
             ) from error
 
 
-def _missing(guest: Guest) -> dict[str, str]:
-    """The addresses that are not local on this host → the interface each belongs on."""
+def lost(guest: Guest) -> dict[str, str]:
+    """The guest's own addresses that are not local on this host → the interface each belongs on."""
     missing = {}
     own = [text for text in guest.binding.addresses if ipaddress.ip_interface(text).ip not in _LOOPBACK]
     if own:
@@ -74,6 +74,12 @@ def _missing(guest: Guest) -> dict[str, str]:
             if ipaddress.ip_interface(text).ip not in local:
                 found = address.interface_for(ipaddress.ip_interface(text), present)
                 missing[text] = guest.binding.interface or found
+    return missing
+
+
+def _missing(guest: Guest) -> dict[str, str]:
+    """Like :func:`lost`, with the private ::1."""
+    missing = lost(guest)
     if address.has_ipv6():
         # Nobody else has it, and to add it twice does no harm.
         missing.update(dict.fromkeys(_private(guest), "lo"))

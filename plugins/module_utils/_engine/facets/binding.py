@@ -95,11 +95,16 @@ def policy(guest: Guest) -> BindingPolicy:
 
 
 def observe(site: Site, guest: Guest) -> Binding | None:
-    """The binding in force: the recorded one if the kernel has its very programs, else ``network: host``."""
+    """The binding in force: the recorded one if the kernel has its very programs, else ``network: host``.
+
+    Addresses that are no longer local are left out: a restarted network manager takes off what it has not put there.
+    """
     now = running.read(site, guest.name)
     if now is None:
         return None
-    bound = now.guest.binding
+    lost = host_addresses.lost(now.guest)
+    kept = tuple(text for text in now.guest.binding.addresses if text not in lost)
+    bound = dataclasses.replace(now.guest.binding, addresses=kept)
     if bound.network == "host" or not _lacking(_cgroup(site, guest.name), now.guest):
         return bound
     return dataclasses.replace(bound, network="host")
