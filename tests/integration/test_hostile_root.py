@@ -104,7 +104,7 @@ def test_init_is_looked_up_in_the_guest(guests: Guests, site: Site, tmp_path: Pa
     shutil.copy("/bin/sleep", program)
     guests.define("hostile", init=["/init", "infinity"])
     (site.guest("hostile") / "root/upper/init").symlink_to(program)
-    with pytest.raises(VserverError, match="no such file"):
+    with pytest.raises(VserverError, match="(?i)no such file"):
         lifecycle.set_state(site, "hostile", "started", {})
     assert not guests.traces("hostile")
 
@@ -138,12 +138,12 @@ def test_a_very_deep_tree_is_counted_and_removed(guests: Guests, site: Site) -> 
 
 
 FORBIDDEN = {
-    "uncover a masked file": "umount /proc/kcore",
-    "read the kernel's memory": "test -s /proc/kcore",
-    "read the kernel's symbols": "grep -q . /proc/kallsyms",
+    # Its root can take a mask off: it has CAP_SYS_ADMIN over its own mounts. What is below is the host root's.
+    "read the kernel's memory": "umount /proc/kcore; head -c 1 /proc/kcore",
+    "read the kernel's symbols": "umount /proc/kallsyms; grep -qv '^0* ' /proc/kallsyms",
     "read the kernel's log": "dmesg",
-    "change a setting of the kernel": "echo 1 > /proc/sys/kernel/panic",
-    "press a magic key": "echo h > /proc/sysrq-trigger",
+    "change a setting of the kernel": "umount /proc/sys; echo 1 > /proc/sys/kernel/panic",
+    "press a magic key": "umount /proc/sysrq-trigger; echo h > /proc/sysrq-trigger",
     "make sysfs writable": "mount -o remount,rw /sys",
     "look at the kernel's debug files": "mount -t debugfs none /mnt",
     "make a device node": "mknod /disk b 8 0 && test -b /disk",
