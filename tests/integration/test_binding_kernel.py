@@ -1185,4 +1185,4 @@ def test_how_long_it_takes(world: World) -> None:
         binding_attach.attach(world.cgroup_b, policy)
         times.append(time.perf_counter() - start)
     binding_attach.attach(world.cgroup_b, world.policy_b)
-    assert min(times) < 0.1
+    assert min(times) < 0.5

@@ -176,7 +176,7 @@ def test_stopping_is_orderly_and_then_firm(guests: Guests, site: Site) -> None:
     guests.start("stubborn", init=stubborn, timeout=1)
     guests.start("deaf", init=SLEEP, timeout=30)
     time.sleep(0.3)  # until the shells have set their traps
-    for name, least, most in (("polite", 0, 5), ("stubborn", 1, 5), ("deaf", 0, 5)):
+    for name, least, most in (("polite", 0, 15), ("stubborn", 1, 15), ("deaf", 0, 15)):
         pids = cgroup.processes(guests.group(name))
         begun = time.monotonic()
         lifecycle.set_state(site, name, "stopped", {})

@@ -17,6 +17,7 @@ from .running import Running
 from .site import Site
 
 _KILL_TIMEOUT = 10.0
+_EXECUTE_TIMEOUT = 30.0
 
 
 def boot(site: Site, guest: Guest, path: str) -> Running:
@@ -44,7 +45,11 @@ def boot(site: Site, guest: Guest, path: str) -> Running:
     start = process.start_ticks(pid)
     if start is None:
         raise VserverError(f"start guest {guest.name}", why="its first process ended before init ran")
+    creator = process.executable(pid)
     runtime.start(site, path, guest.name)
+    # The runtime answers before its process in the guest has executed init, and until then takes signals meant for it.
+    if not process.wait_executed(pid, creator, _EXECUTE_TIMEOUT):
+        raise VserverError(f"start guest {guest.name}", why=f"its init has not run after {_EXECUTE_TIMEOUT:.0f} s")
     faults.reached("start:started")
     started_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     now = Running(pid, start, path, started_at, guest)

@@ -279,7 +279,7 @@ def _end_in_order(now: Running, group: Path) -> None:
     """
     timeout = now.guest.context.timeout
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-        init = os.path.basename(os.readlink(f"/proc/{now.pid}/exe").removesuffix(" (deleted)"))
+        init = os.path.basename((process.executable(now.pid) or "").removesuffix(" (deleted)"))
         order = _STOP_SIGNALS.get(init, signal.SIGTERM)
         if process.listens(now.pid, order):
             os.kill(now.pid, order)

@@ -47,6 +47,26 @@ def listens(pid: int, signal_number: int) -> bool:
     return bool((int(facts["SigCgt"], 16) | int(facts["SigBlk"], 16)) & (1 << (signal_number - 1)))
 
 
+def executable(pid: int) -> str | None:
+    """What ``pid`` executes, as its own mount namespace names it; None when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def wait_executed(pid: int, before: str | None, timeout: float) -> bool:
+    """Wait until ``pid`` executes something else than ``before`` or is gone; False when not in ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = 0.0002
+    while before is not None and executable(pid) == before:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return True
+
+
 def wait_gone(pid: int, start: int, timeout: float) -> bool:
     """Wait until the process (pid, start) has ended; False when it has not in ``timeout`` seconds (pidfd_open(2))."""
     try:
