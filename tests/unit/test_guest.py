@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import model, store, units
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import loopback_addresses
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import (
     FACETS,
@@ -262,7 +263,7 @@ def test_automatic_xids_are_the_lowest_free_ones() -> None:
 def test_ids_and_loopback_tell_the_xid(section: Context) -> None:
     guest = Guest("web1", context=section)
     assert guest.base_id >> 16 == guest.xid and guest.base_id + 65535 < 1 << 31
-    assert ipaddress.ip_address(guest.loopback) == ipaddress.ip_address(
+    assert loopback_addresses(guest.xid)[0] == ipaddress.ip_address(
         int(ipaddress.ip_address("127.0.0.1")) ^ guest.xid << 8
     )
 

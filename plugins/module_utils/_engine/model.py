@@ -143,11 +143,6 @@ class Guest:
     def hostname(self) -> str:
         return self.context.hostname or self.name.replace("_", "-")
 
-    @property
-    def loopback(self) -> str:
-        """The guest's private loopback address, as Linux-VServer computed it (kernel/vserver/network.c)."""
-        return f"127.{self.xid >> 8}.{self.xid & 255}.1"
-
     def section(self, facet: str) -> Any:
         return getattr(self, facet)
 

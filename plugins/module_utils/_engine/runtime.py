@@ -9,13 +9,13 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from . import files, oci
 from .errors import ToolFailed, Unsupported, VserverError
 from .host import runtimes as host_runtimes
+from .host.facts import errors_in_log
 from .model import Guest
 from .site import Site
 
@@ -83,14 +83,10 @@ def _run(site: Site, path: str, name: str, attempt: str, arguments: Sequence[str
 
 def log_errors(log: Path) -> str:
     """What a runtime wrote to its log at level error, as one line; empty when there is nothing."""
-    messages = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in log.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                entry: Mapping[str, Any] = json.loads(line)
-                if entry.get("level") in ("error", "fatal"):
-                    messages.append(str(entry.get("msg")))
-    return "; ".join(dict.fromkeys(messages))
+    try:
+        return errors_in_log(log.read_text(errors="replace"))
+    except FileNotFoundError:
+        return ""
 
 
 def start(site: Site, path: str, name: str) -> None:

@@ -10,7 +10,6 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from . import files
 from .errors import Busy, Conflict, InvalidInput, VserverError
@@ -129,9 +128,3 @@ def free_xid(taken: list[Guest]) -> int:
     raise Conflict(
         "choose an xid", why=f"all of {XID_AUTO_MIN} to {XID_AUTO_MAX} are taken", remedy="Give xid explicitly."
     )
-
-
-def guest_directory(site: Site, name: str) -> Path:
-    """The guest's directory, made when missing."""
-    files.make_directory(site.guest(name))
-    return site.guest(name)

@@ -18,7 +18,7 @@ from .. import host_addresses, running
 from ..chbind import attach as binding_attach
 from ..chbind import steering as binding_steering
 from ..chbind import trial
-from ..chbind.policy import BindingPolicy, policy_of
+from ..chbind.policy import BindingPolicy, loopback_addresses, policy_of
 from ..errors import Conflict, InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
 from ..kernel import address, cgroup
@@ -77,9 +77,7 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
     own = {str(ipaddress.ip_interface(text).ip) for text in guest.binding.addresses}
     for other in others:
         theirs = {str(ipaddress.ip_interface(text).ip) for text in other.binding.addresses}
-        taken = own & (theirs | {other.loopback})
-        if not taken and guest.loopback in theirs:
-            taken = {guest.loopback}
+        taken = (own & (theirs | _private(other))) or (theirs & _private(guest))
         if taken:
             raise Conflict(
                 f"bind guest {guest.name} to {', '.join(sorted(taken))}",
@@ -87,6 +85,11 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
                 remedy="Give each guest addresses of its own; 127.(xid >> 8).(xid & 255).1 is a guest's loopback.",
             )
     return guest.binding
+
+
+def _private(guest: Guest) -> set[str]:
+    """The guest's private loopback addresses (pure)."""
+    return {str(private) for private in loopback_addresses(guest.xid)}
 
 
 def policy(guest: Guest) -> BindingPolicy:
