@@ -30,7 +30,9 @@ options:
     description:
       - The guest's addresses, IPv4 or IPv6, each with or without a prefix length. The first of a family is its default
         source address.
-      - Without a prefix length, an address is a single one (V(/32), V(/128)).
+      - A range has its first and its last address with a hyphen between, as in V(192.0.2.10-192.0.2.19/24). A guest has
+        at most 256 addresses of one family.
+      - Without a prefix length, neither here nor in O(prefix), an address is a single one (V(/32), V(/128)).
       - An empty list leaves the guest with its private loopback address only.
     type: list
     elements: str
@@ -39,6 +41,10 @@ options:
       - The host's interface that carries the addresses while the guest runs.
       - When never given, it is the one whose network the address lies in, and otherwise the loopback interface.
     type: str
+  prefix:
+    description:
+      - The prefix length of those O(addresses) that are given without one.
+    type: int
   network:
     description:
       - V(bound) confines the guest to O(addresses) and its private loopback address. This is the default of a new
@@ -49,6 +55,34 @@ options:
     choices:
       - bound
       - host
+  loopback:
+    description:
+      - What V(127.0.0.1) and V(::1) are inside the guest.
+      - V(private) is the default of a new guest. They are the guest's own, out of reach for other guests and the host,
+        whose services are out of reach for the guest.
+      - V(host) gives the guest the host's loopback addresses, with every service of the host that listens there.
+      - V(none) leaves the guest without.
+    type: str
+    choices:
+      - private
+      - host
+      - none
+  ping:
+    description:
+      - Whether programs in the guest may send echo requests, from the guest's addresses only, as C(ping) does. Not, for
+        a new guest.
+      - Widens the host's C(net.ipv4.ping_group_range) to the guest's groups where it leaves them out.
+    type: bool
+  multicast:
+    description:
+      - Whether the guest may send to multicast and broadcast addresses, bind to them, and hear them. Not, for a new
+        guest.
+    type: bool
+  shared:
+    description:
+      - Whether O(addresses) may be those of other guests of the host, too. All that have an address have to say so,
+        four at most. Each port of it belongs to the guest that listens there first.
+    type: bool
 seealso:
   - module: linux.vserver.context
   - module: linux.vserver.guest_info
@@ -68,6 +102,21 @@ EXAMPLES = r"""
     name: test1
     addresses:
       - 127.0.80.1
+
+- name: Give a guest ten addresses, and let it ping
+  linux.vserver.address_binding:
+    name: web2
+    addresses:
+      - 192.0.2.20-192.0.2.29
+    prefix: 24
+    ping: true
+
+- name: Let a guest have the address of another one, which has to say the same
+  linux.vserver.address_binding:
+    name: mail1
+    addresses:
+      - 192.0.2.10/24
+    shared: true
 
 - name: Take all addresses away
   linux.vserver.address_binding:

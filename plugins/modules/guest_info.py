@@ -146,8 +146,28 @@ guests:
           returned: always
           type: str
           sample: bound
+        loopback:
+          description: Whether V(127.0.0.1) and V(::1) are V(private), the V(host)'s, or V(none).
+          returned: always
+          type: str
+          sample: private
+        ping:
+          description: Whether it may send echo requests.
+          returned: always
+          type: bool
+          sample: false
+        multicast:
+          description: Whether it may use multicast and broadcast.
+          returned: always
+          type: bool
+          sample: false
+        shared:
+          description: Whether other guests may have its addresses, too.
+          returned: always
+          type: bool
+          sample: false
         programs:
-          description: The binding's programs that the kernel runs for this guest now.
+          description: The binding's programs that the kernel runs for this guest's process 1 now.
           returned: always
           type: list
           elements: str

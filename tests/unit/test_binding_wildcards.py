@@ -27,6 +27,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.wildc
     ADDRESSES,
     ASKED,
     LISTENERS,
+    OWNERS,
     enter_listener,
     note_v6only,
     steer,
@@ -177,8 +178,8 @@ def test_v6only_is_noted_and_nothing_changed(level: int, name: int, value: bytes
     assert regions[PACKET] == value
 
 
-def key(address: str = "::", guest: int = 0, port: int = 80, family: int = 0, slot: int = 0) -> bytes:
-    return _wide(address) + struct.pack("=IHBB", guest, port, family, slot)
+def key(address: str = "::", owner: int = 0, port: int = 80, family: int = 0, slot: int = 0) -> bytes:
+    return _wide(address) + struct.pack("=IHBB", owner, port, family, slot)
 
 
 def listen(address: str, asked: int | None, taken: set[bytes] | None = None, *, op: int = 11) -> set[bytes]:
@@ -216,9 +217,13 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
 @pytest.mark.parametrize(
     ("address", "asked", "entered"),
     [
-        ("192.0.2.10", WILDCARD4, {key(guest=XID, family=V4)}),
-        ("2001:db8::10", ONLY6 | WILDCARD6, {key(guest=XID, family=V6)}),
-        ("::ffff:192.0.2.10", WILDCARD4 | WILDCARD6, {key(guest=XID, family=V4), key(guest=XID, family=V6)}),
+        ("192.0.2.10", WILDCARD4, {key("192.0.2.10"), key(owner=XID, family=V4)}),
+        ("2001:db8::10", ONLY6 | WILDCARD6, {key("2001:db8::10"), key(owner=XID, family=V6)}),
+        (
+            "::ffff:192.0.2.10",
+            WILDCARD4 | WILDCARD6,
+            {key("192.0.2.10"), key(owner=XID, family=V4), key(owner=XID, family=V6)},
+        ),
         ("198.51.100.10", None, {key("198.51.100.10")}),
         ("2001:db8::11", ONLY6, {key("2001:db8::11")}),
         ("0.0.0.0", None, set()),
@@ -232,14 +237,15 @@ def test_a_listener_is_entered(address: str, asked: int | None, entered: set[byt
 
 
 def test_a_listener_takes_a_free_slot_or_the_last() -> None:
-    taken = {key(guest=XID, family=V4, slot=slot) for slot in (0, 1)}
-    assert listen("192.0.2.10", WILDCARD4, taken) == {key(guest=XID, family=V4, slot=2)}
-    taken |= {key(guest=XID, family=V4, slot=slot) for slot in (2, 3)}
-    assert listen("192.0.2.10", WILDCARD4, taken) == {key(guest=XID, family=V4, slot=3)}
+    own = key("192.0.2.10")
+    taken = {own, *(key(owner=XID, family=V4, slot=slot) for slot in (0, 1))}
+    assert listen("192.0.2.10", WILDCARD4, taken) == {own, key(owner=XID, family=V4, slot=2)}
+    taken |= {key(owner=XID, family=V4, slot=slot) for slot in (2, 3)}
+    assert listen("192.0.2.10", WILDCARD4, taken) == {own, key(owner=XID, family=V4, slot=3)}
 
 
-def steered_to(address: str, listeners: set[bytes], *, protocol: int = socket.IPPROTO_TCP) -> bytes | None:
-    """Run the steering program; return the key of the listener it chose."""
+def steered_to(address: str, listeners: set[bytes], *owners: int, protocol: int = socket.IPPROTO_TCP) -> bytes | None:
+    """Run the steering program; return the key of the listener it chose. ``owners`` have all addresses of BOTH."""
     context = bytearray(72)
     named = ip_address(address)
     struct.pack_into("=I4xI", context, 8, V6 if named.version == 6 else V4, 0)
@@ -249,11 +255,11 @@ def steered_to(address: str, listeners: set[bytes], *, protocol: int = socket.IP
     else:
         context[44:60] = named.packed
     struct.pack_into("=I", context, 60, 80)
-    owned = {_wide(str(own)): XID for own in (*BOTH.ipv4, *BOTH.ipv6, LOOPBACK4, LOOPBACK6)}
+    owned = {_wide(str(own)) for own in (*BOTH.ipv4, *BOTH.ipv6, LOOPBACK4, LOOPBACK6)}
     last: list[bytes] = []
     chosen: list[bytes] = []
     references = 0
-    regions = {CONTEXT: context, STORED: bytearray(struct.pack("=I", XID))}
+    regions = {CONTEXT: context, STORED: bytearray(struct.pack(f"={len(owners)}I", *owners).ljust(4 * OWNERS, b"\0"))}
 
     def look_up(machine: Machine, arguments: list[int]) -> int:
         nonlocal references
@@ -281,7 +287,7 @@ def steered_to(address: str, listeners: set[bytes], *, protocol: int = socket.IP
     return chosen[0] if chosen else None
 
 
-FOUR, SIX = key(guest=XID, family=V4), key(guest=XID, family=V6, slot=3)
+FOUR, SIX = key(owner=XID, family=V4), key(owner=XID, family=V6, slot=3)
 
 
 @pytest.mark.parametrize(
@@ -294,16 +300,24 @@ FOUR, SIX = key(guest=XID, family=V4), key(guest=XID, family=V6, slot=3)
         ("2001:db8::11", {FOUR}, None),
         ("198.51.100.10", {FOUR, key("198.51.100.10")}, None),
         ("2001:db8::11", {SIX, key("2001:db8::11")}, None),
-        ("198.51.100.10", {key(guest=XID + 1, family=V4)}, None),
-        ("198.51.100.10", {key(guest=XID, family=V4, port=81)}, None),
+        ("198.51.100.10", {key(owner=XID + 1, family=V4)}, None),
+        ("198.51.100.10", {key(owner=XID, family=V4, port=81)}, None),
         ("198.51.100.11", {FOUR}, None),
         ("2001:db8::12", {SIX}, None),
         ("192.0.2.10", set(), None),
     ],
 )
 def test_steering(address: str, listeners: set[bytes], chosen: bytes | None) -> None:
-    assert steered_to(address, listeners) == chosen
-    assert steered_to(address, listeners, protocol=socket.IPPROTO_UDP) is None
+    assert steered_to(address, listeners, XID) == chosen
+    assert steered_to(address, listeners, XID, protocol=socket.IPPROTO_UDP) is None
+
+
+def test_who_shares_an_address_is_asked_in_turn() -> None:
+    others = key(owner=XID + 1, family=V4)
+    assert steered_to("198.51.100.10", {FOUR, others}, XID + 1, XID) == others
+    assert steered_to("198.51.100.10", {FOUR}, XID + 1, XID) == FOUR
+    assert steered_to("198.51.100.10", {FOUR}, 2, 3, 4, XID) == FOUR
+    assert steered_to("198.51.100.10", {FOUR}, 2, 3, 4, 5) is None
 
 
 def test_the_programs_name_fits() -> None:

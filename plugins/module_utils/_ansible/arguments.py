@@ -24,7 +24,12 @@ FACETS: dict[str, Spec] = {
     "binding": {
         "addresses": {"type": "list", "elements": "str"},
         "interface": {"type": "str"},
+        "prefix": {"type": "int"},
         "network": {"type": "str", "choices": ["bound", "host"]},
+        "loopback": {"type": "str", "choices": ["private", "host", "none"]},
+        "ping": {"type": "bool"},
+        "multicast": {"type": "bool"},
+        "shared": {"type": "bool"},
     },
     "capabilities": {
         "profile": {"type": "str", "choices": ["system", "classic", "none"]},

@@ -31,7 +31,9 @@ def wanted(guest: Guest) -> tuple[str, ...]:
 
 def _private(guest: Guest) -> tuple[str, ...]:
     """The guest's private ::1, which unlike its 127.0.0.1 has to be put on the host's loopback interface (pure)."""
-    return () if guest.binding.network == "host" else (f"{loopback_addresses(guest.xid)[1]}/128",)
+    if guest.binding.network == "host" or guest.binding.loopback != "private":
+        return ()
+    return (f"{loopback_addresses(guest.xid)[1]}/128",)
 
 
 def up(site: Site, guest: Guest) -> None:

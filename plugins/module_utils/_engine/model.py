@@ -67,11 +67,19 @@ class Binding:
 
     * network: ``bound`` to these addresses, or ``host``: unrestricted, on explicit request
     * interface: where the addresses are put at start; None: found from the host's own networks
+    * loopback: what 127.0.0.1 and ::1 are: ``private``, the ``host``'s, or ``none``
+    * ping: ICMP echo sockets are allowed
+    * multicast: multicast and broadcast are allowed
+    * shared: other guests that say so too may have the same addresses
     """
 
     addresses: tuple[str, ...] = ()
     interface: str | None = None
     network: str = "bound"
+    loopback: str = "private"
+    ping: bool = False
+    multicast: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)

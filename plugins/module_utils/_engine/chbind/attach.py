@@ -141,11 +141,11 @@ def can_steer() -> bool:
     return not _try_steering()
 
 
-def attach(cgroup: Path, policy: BindingPolicy, steering: Steering | None = None) -> bool:
+def attach(cgroup: Path, policy: BindingPolicy, steering: Steering | None = None, *, shared: bool = False) -> bool:
     """Make ``policy`` the binding of the cgroup with this directory; return whether anything had to be changed.
 
-    With ``steering`` (the one of the cgroup's network namespace) wildcard listeners answer on all of its addresses;
-    that takes a policy with an xid.
+    With ``steering`` (the one of the cgroup's network namespace) wildcard listeners answer on all of its addresses,
+    which with ``shared`` may be others' as well.
 
     A policy already in force is left alone, an earlier one of ours is replaced program by program (each in one step, no
     packet goes unfiltered), others' programs stay. Every program is loaded before the first one is attached, so a
@@ -156,9 +156,7 @@ def attach(cgroup: Path, policy: BindingPolicy, steering: Steering | None = None
     """
     wanted = binding_programs(policy, _dialect(steering is not None))
     if steering is not None:
-        if not policy.xid:
-            raise ValueError("steering needs a policy with an xid")
-        register(steering, policy)
+        register(steering, policy, shared=shared)
     maps = {} if steering is None else steering.maps
     changed = False
     with _directory(cgroup) as directory, ExitStack() as stack:

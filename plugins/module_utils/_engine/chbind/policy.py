@@ -16,6 +16,9 @@ Interface = Union[IPv4Interface, IPv6Interface]
 #: Of one family. Programs compare addresses one by one, and a jump reaches 32767 instructions.
 ADDRESSES_MAX = 256
 
+#: What 127.0.0.1 and ::1 are inside a binding: addresses of its own, the host's, or nothing.
+LOOPBACKS = ("private", "host", "none")
+
 #: fd, then "vserver" in ASCII: unique local addresses (RFC 4193), one per xid.
 LOOPBACK6_NETWORK = IPv6Network("fd76:7365:7276:6572::/64")
 
@@ -42,7 +45,7 @@ class Source6:
 class BindingPolicy:
     """The addresses a cgroup's sockets may use, and how.
 
-    * xid: number of the context; 0 for a cgroup that is no context
+    * xid: number of the context; 0 for the host's own services
     * ipv4, ipv6: own addresses; the first of each family is what a bind to "any" and an unbound connect get
     * loopback4: stands for 127.0.0.1; its whole /24 is the binding's (127.0.0.x is 127.hi.lo.x); None: no IPv4 loopback
     * loopback6: stands for ::1, and has to exist on the host's ``lo``; None: no IPv6 loopback
@@ -86,6 +89,11 @@ class BindingPolicy:
             source.address for source in self.sources6
         } - set(self.ipv6):
             raise ValueError("a source address has to be one of the binding's own")
+
+    @property
+    def owner(self) -> int:
+        """Number of the context in what steers packets, where 0 is nobody; 1 is never a guest's and so the host's."""
+        return self.xid or 1
 
     @property
     def primary4(self) -> IPv4Address | None:
@@ -140,12 +148,18 @@ def loopback_addresses(xid: int) -> tuple[IPv4Address, IPv6Address]:
 
 
 def policy_of(
-    xid: int, interfaces: Iterable[Interface], *, ping: bool = False, multicast: bool = False, mark: int = 0
+    xid: int,
+    interfaces: Iterable[Interface],
+    *,
+    loopback: str = "private",
+    ping: bool = False,
+    multicast: bool = False,
+    mark: int = 0,
 ) -> BindingPolicy:
-    """Return the policy of a context that owns ``interfaces`` (address/prefix), with its private loopback addresses.
+    """Return the policy of a context that owns ``interfaces`` (address/prefix).
 
-    A destination inside an own network is reached from the own address there, the longest prefix first. Raises
-    ValueError for addresses nobody can own.
+    ``loopback`` is one of :data:`LOOPBACKS`. A destination inside an own network is reached from the own address there,
+    the longest prefix first. Raises ValueError for addresses nobody can own.
     """
     own4: list[IPv4Interface] = []
     own6: list[IPv6Interface] = []
@@ -154,7 +168,7 @@ def policy_of(
             own4.append(interface)
         else:
             own6.append(interface)
-    loopback4, loopback6 = loopback_addresses(xid)
+    loopback4, loopback6 = loopback_addresses(xid) if loopback == "private" else (None, None)
     sources4 = {own.network: Source4(own.network, own.ip) for own in reversed(own4) if own.network.prefixlen < 32}
     sources6 = {
         own.network: Source6(own.network, own.ip)
@@ -167,6 +181,7 @@ def policy_of(
         ipv6=tuple(dict.fromkeys(own.ip for own in own6)),
         loopback4=loopback4,
         loopback6=loopback6,
+        host_loopback=loopback == "host",
         sources4=tuple(sorted(sources4.values(), key=lambda source: -source.network.prefixlen)),
         sources6=tuple(sorted(sources6.values(), key=lambda source: -source.network.prefixlen)),
         ping=ping,

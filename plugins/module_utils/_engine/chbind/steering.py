@@ -10,12 +10,14 @@ what is missing there. It may stay for good: with no address registered it costs
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from ..kernel import bpf, bpf_map
@@ -24,12 +26,14 @@ from ..kernel.mount import mount
 from .policy import BindingPolicy
 from .programs import NAME_PREFIX, steering_name
 from .vocabulary import as_ipv6
-from .wildcards import ADDRESSES, ASKED, LISTENERS, ListenerKey, steer
+from .wildcards import ADDRESSES, ASKED, LISTENERS, OWNERS, ListenerKey, steer
 
 #: The first process's network namespace; /sys/fs/bpf is where systemd mounts the bpf file system.
 DIRECTORY = Path("/sys/fs/bpf/vserver")
 
 _ADDRESS_LENGTH = 16
+#: Values of ADDRESSES; 0 is nobody.
+_OWNERS = struct.Struct(f"={OWNERS}I")
 _ENTRIES_MAX = 1 << 16
 #: Of LISTENERS' values: room for a socket's cookie.
 _SOCKET_LENGTH = 8
@@ -90,7 +94,7 @@ def _create(name: str) -> int:
         return bpf_map.create_socket_storage(name)
     if name == LISTENERS:
         return bpf_map.create_map(MapType.SOCKHASH, name, ListenerKey.LENGTH, _SOCKET_LENGTH, _ENTRIES_MAX)
-    return bpf_map.create_map(MapType.HASH, name, _ADDRESS_LENGTH, 4, _ENTRIES_MAX)
+    return bpf_map.create_map(MapType.HASH, name, _ADDRESS_LENGTH, _OWNERS.size, _ENTRIES_MAX)
 
 
 def _load(maps: dict[str, int]) -> int:
@@ -125,25 +129,47 @@ def _link(directory: Path, netns: Path, maps: dict[str, int]) -> None:
             other.unlink()
 
 
-def register(steering: Steering, policy: BindingPolicy) -> None:
+def register(steering: Steering, policy: BindingPolicy, *, shared: bool = False) -> None:
     """Let packets to the policy's addresses, loopback included, find its wildcard listeners.
 
-    An address that another context has registered goes over to this one. Raises OSError.
+    An address that another context has registered goes over to this one, or with ``shared`` is this one's as well.
+    Raises OSError, ENOSPC when :data:`~.wildcards.OWNERS` contexts share an address already.
     """
     for key in _keys(policy):
-        bpf_map.update(steering.addresses, key, struct.pack("=I", policy.xid))
+        owners = _owners(steering, key) if shared else []
+        if policy.owner not in owners:
+            _write_owners(steering, key, [*owners, policy.owner])
 
 
 def forget(steering: Steering, policy: BindingPolicy, keep: BindingPolicy | None = None) -> None:
     """Steer no more packets to the policy's addresses, but for those of ``keep``. Raises OSError.
 
-    An address that has gone over to another context stays with that one.
+    An address that has gone over to another context, or is another one's as well, stays with that one.
     """
     for key in _keys(policy) - (_keys(keep) if keep else set()):
-        if bpf_map.lookup(steering.addresses, key, 4) == struct.pack("=I", policy.xid):
-            bpf_map.delete(steering.addresses, key)
+        owners = _owners(steering, key)
+        if policy.owner in owners:
+            _write_owners(steering, key, [owner for owner in owners if owner != policy.owner])
+
+
+def _owners(steering: Steering, key: bytes) -> list[int]:
+    """The contexts that have registered an address, by their number in the maps."""
+    value = bpf_map.lookup(steering.addresses, key, _OWNERS.size)
+    return [] if value is None else [owner for owner in _OWNERS.unpack(value) if owner]
+
+
+def _write_owners(steering: Steering, key: bytes, owners: list[int]) -> None:
+    if len(owners) > OWNERS:
+        raise OSError(errno.ENOSPC, f"an address can be shared by {OWNERS} contexts, and is already")
+    if owners:
+        bpf_map.update(steering.addresses, key, _OWNERS.pack(*owners, *(0,) * (OWNERS - len(owners))))
+    else:
+        bpf_map.delete(steering.addresses, key)
 
 
 def _keys(policy: BindingPolicy) -> set[bytes]:
-    own = (*policy.ipv4, *policy.ipv6, policy.loopback4, policy.loopback6)
+    """Packed, as IPv6. A host's service that has the host's loopback hears it with its wildcard listeners, too."""
+    own = {*policy.ipv4, *policy.ipv6, policy.loopback4, policy.loopback6}
+    if policy.host_loopback and not policy.xid:
+        own |= {IPv4Address("127.0.0.1"), IPv6Address("::1")}
     return {as_ipv6(address).packed for address in own if address is not None}

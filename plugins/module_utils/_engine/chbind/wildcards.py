@@ -40,19 +40,19 @@ from .vocabulary import (
     store6,
 )
 
-#: Maps the programs use. What a socket asked for; (address, guest, port, family) → listener; address → guest.
-ASKED, LISTENERS, ADDRESSES = "vs_asked", "vs_listeners", "vs_addresses"
+#: Maps the programs use. What a socket asked for; (address, owner, port, family) → listener; address → owners.
+ASKED, LISTENERS, ADDRESSES = "vs_asked", "vs_listeners", "vs_owners"
 
 #: Bits in ASKED.
 _WILDCARD4, _WILDCARD6, _ONLY6, _NOT_ONLY6 = 1, 2, 4, 8
 
 
 class ListenerKey:
-    """Key of LISTENERS. Explicit listeners have an address, wildcard ones a guest, a family and a slot."""
+    """Key of LISTENERS. By address, or a wildcard one by the context that owns it, family and slot."""
 
     LENGTH = 24
     ADDRESS = words(0)
-    GUEST = Field(16)
+    OWNER = Field(16)
     PORT = Field(20, 2)
     FAMILY = Field(22, 1)
     SLOT = Field(23, 1)
@@ -60,6 +60,8 @@ class ListenerKey:
 
 #: Several sockets can listen on one port (SO_REUSEPORT); as long as one of this many is left, packets find it.
 _SLOTS = 4
+#: Contexts that can share one address.
+OWNERS = 4
 _KEY = -ListenerKey.LENGTH
 _CREATE = 1
 _NO_OVERWRITE = 1
@@ -192,21 +194,13 @@ def note_v6only() -> Code:
 
 
 def enter_listener(policy: BindingPolicy) -> Code:
-    """On listen(2): enter a wildcard socket under the guest, any other one under its address."""
+    """On listen(2): enter a socket under its address, and a wildcard one under the context as well."""
     asm = start()
     asm.load(SCRATCH, CTX, SockOps.OP)
     asm.jump_if(SCRATCH, "!=", _TCP_LISTEN, "allow")
     _clear_key(asm)
     asm.load(SCRATCH, CTX, SockOps.LOCAL_PORT)
     asm.store(Register.R10, ListenerKey.PORT + _KEY, SCRATCH)
-    asm.load(SCRATCH, CTX, SockOps.SK)
-    asm.jump_if(SCRATCH, "==", 0, "allow", wide=True)
-    asm.move(ADDRESS, 0)
-    _asked_of_listener(asm)
-    asm.jump_if(SCRATCH, "==", 0, "explicit", wide=True)
-    asm.load(ADDRESS, SCRATCH, Field(0))
-    asm.jump_if(ADDRESS, "&", _WILDCARD4 | _WILDCARD6, "wildcard")
-    asm.label("explicit")
     asm.load(SCRATCH, CTX, SockOps.FAMILY)
     asm.jump_if(SCRATCH, "==", socket.AF_INET, "ipv4")
     asm.move(SOURCE, 0)
@@ -224,10 +218,17 @@ def enter_listener(policy: BindingPolicy) -> Code:
     asm.store(Register.R10, ListenerKey.ADDRESS[3] + _KEY, SCRATCH)
     asm.label("enter")
     _enter(asm, overwrite=True)
+    asm.load(SCRATCH, CTX, SockOps.SK)
+    asm.jump_if(SCRATCH, "==", 0, "allow", wide=True)
+    _asked_of_listener(asm)
+    asm.jump_if(SCRATCH, "==", 0, "allow", wide=True)
+    asm.load(ADDRESS, SCRATCH, Field(0))
+    asm.jump_if(ADDRESS, "&", _WILDCARD4 | _WILDCARD6, "wildcard")
     asm.jump("allow")
     asm.label("wildcard")
-    asm.move(SCRATCH, policy.xid)
-    asm.store(Register.R10, ListenerKey.GUEST + _KEY, SCRATCH)
+    store6(asm, Register.R10, tuple(field + _KEY for field in ListenerKey.ADDRESS), ANY6)
+    asm.move(SCRATCH, policy.owner)
+    asm.store(Register.R10, ListenerKey.OWNER + _KEY, SCRATCH)
     for flag, family in ((_WILDCARD4, socket.AF_INET), (_WILDCARD6, socket.AF_INET6)):
         wanted, done = asm.unique("wanted"), asm.unique("done")
         asm.jump_if(ADDRESS, "&", flag, wanted)
@@ -283,16 +284,20 @@ def steer() -> Code:
     asm.label("look up")
     _find(asm, ADDRESSES)
     asm.jump_if(Register.R0, "==", 0, "allow", wide=True)
-    asm.load(SOURCE, Register.R0, Field(0))
+    owners = SOURCE
+    asm.move(owners, Register.R0)
     _find(asm, LISTENERS)
     asm.jump_if(Register.R0, "!=", 0, "explicit", wide=True)
     store6(asm, Register.R10, tuple(field + _KEY for field in ListenerKey.ADDRESS), ANY6)
-    asm.store(Register.R10, ListenerKey.GUEST + _KEY, SOURCE)
     asm.store(Register.R10, ListenerKey.FAMILY + _KEY, ADDRESS)
-    for slot in range(_SLOTS):
-        _set_byte(asm, ListenerKey.SLOT, slot)
-        _find(asm, LISTENERS)
-        asm.jump_if(Register.R0, "!=", 0, "wildcard", wide=True)
+    for owner in range(OWNERS):
+        asm.load(SCRATCH, owners, Field(4 * owner))
+        asm.jump_if(SCRATCH, "==", 0, "allow")
+        asm.store(Register.R10, ListenerKey.OWNER + _KEY, SCRATCH)
+        for slot in range(_SLOTS):
+            _set_byte(asm, ListenerKey.SLOT, slot)
+            _find(asm, LISTENERS)
+            asm.jump_if(Register.R0, "!=", 0, "wildcard", wide=True)
     asm.jump("allow")
     asm.label("wildcard")
     asm.move(ADDRESS, Register.R0)

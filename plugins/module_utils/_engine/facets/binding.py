@@ -18,7 +18,7 @@ from .. import host_addresses, running
 from ..chbind import attach as binding_attach
 from ..chbind import steering as binding_steering
 from ..chbind import trial
-from ..chbind.policy import BindingPolicy, loopback_addresses, policy_of
+from ..chbind.policy import ADDRESSES_MAX, LOOPBACKS, BindingPolicy, Interface, loopback_addresses, policy_of
 from ..errors import Conflict, InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
 from ..kernel import address, cgroup
@@ -26,43 +26,79 @@ from ..model import Binding, Guest
 from ..site import Site
 
 _NETWORKS = ("bound", "host")
+_FIELDS = tuple(field.name for field in dataclasses.fields(Binding))
 _HOST_LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
 def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
-    """Options: ``addresses`` (``192.0.2.10``, ``192.0.2.10/24``, ``2001:db8::10/64``), ``interface``, ``network``."""
-    addresses, interface, network = (options.get(key) for key in ("addresses", "interface", "network"))
-    if network is not None and network not in _NETWORKS:
-        raise InvalidInput(f"network {network!r} is unknown", remedy=f"Use one of {', '.join(_NETWORKS)}.")
+    """Options: ``addresses`` (see :func:`_parse_addresses`) and the ``prefix`` of those that are given without one,
+    ``interface``, ``network``, ``loopback``, ``ping``, ``multicast``, ``shared``."""
+    given = {name: options[name] for name in _FIELDS if options.get(name) is not None}
+    for name, choices in (("network", _NETWORKS), ("loopback", LOOPBACKS)):
+        if name in given and given[name] not in choices:
+            raise InvalidInput(f"{name} {given[name]!r} is unknown", remedy=f"Use one of {', '.join(choices)}.")
+    interface = given.get("interface")
     if interface is not None and not (0 < len(interface) < 16 and "/" not in interface and interface.isprintable()):
         raise InvalidInput(f"interface name {interface!r} is not valid", remedy="Use 1 to 15 printable characters.")
-    return Binding(
-        recorded.addresses if addresses is None else _parse_addresses(addresses),
-        recorded.interface if interface is None else interface,
-        recorded.network if network is None else network,
-    )
+    if "addresses" in given:
+        given["addresses"] = parse_addresses(given["addresses"], options.get("prefix"))
+    elif options.get("prefix") is not None:
+        raise InvalidInput("prefix is given without addresses", remedy="Give the addresses it is for as well.")
+    return dataclasses.replace(recorded, **given)
 
 
-def _parse_addresses(texts: Sequence[str]) -> tuple[str, ...]:
+def parse_addresses(texts: Sequence[str], prefix: int | None = None) -> tuple[str, ...]:
+    """Each address once, as ``address/prefix`` (pure).
+
+    * texts: ``192.0.2.10``, ``192.0.2.10/24``, ``2001:db8::10/64``, or a range of either family: first and last
+      address with a hyphen between, ``192.0.2.10-192.0.2.19/24``
+    * prefix: of what is given without one; else it is a single address's, 32 or 128
+
+    Raises :class:`InvalidInput`.
+    """
     parsed: dict[str, str] = {}
     for text in texts:
-        try:
-            own = ipaddress.ip_interface(str(text).strip())
-        except ValueError as error:
+        for own in _expand(str(text).strip(), prefix):
+            host = own.ip
+            mapped = host.version == 6 and host.ipv4_mapped is not None
+            if mapped or host.is_multicast or host.is_unspecified or host in _HOST_LOOPBACK:
+                raise InvalidInput(
+                    f"address {host} cannot belong to a guest",
+                    remedy="Give an address of its own: no multicast, wildcard, mapped or host's loopback address.",
+                )
+            if str(host) in parsed:
+                raise InvalidInput(f"address {host} is given twice", remedy="Give each address once.")
+            parsed[str(host)] = str(own)
+    for version in (4, 6):
+        count = sum(ipaddress.ip_interface(text).version == version for text in parsed.values())
+        if count > ADDRESSES_MAX:
             raise InvalidInput(
-                f"address {text!r} cannot be parsed", remedy="Write 192.0.2.10, 192.0.2.10/24 or 2001:db8::10/64."
-            ) from error
-        host = own.ip
-        mapped = host.version == 6 and host.ipv4_mapped is not None
-        if mapped or host.is_multicast or host.is_unspecified or host in _HOST_LOOPBACK:
-            raise InvalidInput(
-                f"address {text} cannot belong to a guest",
-                remedy="Give an address of its own: no multicast, wildcard, mapped or host's loopback address.",
+                f"{count} addresses of IPv{version} are too many",
+                remedy=f"A guest has at most {ADDRESSES_MAX} addresses of one family.",
             )
-        if str(host) in parsed:
-            raise InvalidInput(f"address {host} is given twice", remedy="Give each address once.")
-        parsed[str(host)] = str(own)
     return tuple(parsed.values())
+
+
+def _expand(text: str, prefix: int | None) -> list[Interface]:
+    """The addresses that one item of the list stands for."""
+    addresses, slash, length = text.partition("/")
+    first, hyphen, last = (part.strip() for part in addresses.partition("-"))
+    suffix = f"/{length}" if slash else "" if prefix is None else f"/{prefix}"
+    try:
+        low = ipaddress.ip_interface(first + suffix)
+        high = ipaddress.ip_interface(last + suffix) if hyphen else low
+        count = int(high.ip) - int(low.ip) + 1
+    except ValueError as error:
+        raise InvalidInput(
+            f"address {text!r}{'' if slash or prefix is None else f' with prefix {prefix}'} cannot be parsed",
+            remedy="Write 192.0.2.10, 192.0.2.10/24, 2001:db8::10/64 or 192.0.2.10-192.0.2.19/24.",
+        ) from error
+    if low.version != high.version or not 0 < count <= ADDRESSES_MAX:
+        raise InvalidInput(
+            f"range {text!r} is not valid",
+            remedy=f"Write the lower address first, of one family, and at most {ADDRESSES_MAX} addresses.",
+        )
+    return [ipaddress.ip_interface(f"{low.ip + index}/{low.network.prefixlen}") for index in range(count)]
 
 
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Binding:
@@ -77,12 +113,14 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
     own = {str(ipaddress.ip_interface(text).ip) for text in guest.binding.addresses}
     for other in others:
         theirs = {str(ipaddress.ip_interface(text).ip) for text in other.binding.addresses}
-        taken = (own & (theirs | _private(other))) or (theirs & _private(guest))
+        both_share = guest.binding.shared and other.binding.shared
+        taken = (own & _private(other)) or (theirs & _private(guest)) or (set() if both_share else own & theirs)
         if taken:
             raise Conflict(
                 f"bind guest {guest.name} to {', '.join(sorted(taken))}",
                 why=f"guest {other.name} (xid {other.xid}) has it",
-                remedy="Give each guest addresses of its own; 127.(xid >> 8).(xid & 255).1 is a guest's loopback.",
+                remedy="Give each guest addresses of its own, or 'shared: true' to all that have them on purpose; "
+                "127.(xid >> 8).(xid & 255).1 is a guest's loopback and never shared.",
             )
     return guest.binding
 
@@ -94,7 +132,9 @@ def _private(guest: Guest) -> set[str]:
 
 def policy(guest: Guest) -> BindingPolicy:
     """The policy that the binding's programs enforce for ``guest`` (pure)."""
-    return policy_of(guest.xid, [ipaddress.ip_interface(text) for text in guest.binding.addresses])
+    own = guest.binding
+    addresses = [ipaddress.ip_interface(text) for text in own.addresses]
+    return policy_of(guest.xid, addresses, loopback=own.loopback, ping=own.ping, multicast=own.multicast)
 
 
 def observe(site: Site, guest: Guest) -> Binding | None:
@@ -117,7 +157,7 @@ def compare(desired: Binding, observed: Binding | None) -> list[Change]:
     """Every difference is live: programs are replaced atomically, connections on kept addresses go on."""
     if observed is None:
         return []
-    return compare_fields("binding", desired, observed, live=("addresses", "interface", "network"))
+    return compare_fields("binding", desired, observed, live=_FIELDS)
 
 
 def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
@@ -148,7 +188,7 @@ def attach(site: Site, guest: Guest) -> None:
             binding_attach.detach(path)
         elif binding_attach.can_steer():
             with binding_steering.opened(site.steering) as steering:
-                binding_attach.attach(path, policy(guest), steering)
+                binding_attach.attach(path, policy(guest), steering, shared=guest.binding.shared)
         else:
             binding_attach.attach(path, policy(guest))
     except OSError as error:
