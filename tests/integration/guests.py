@@ -48,12 +48,13 @@ class Guests:
         addresses: Sequence[str] = (),
         method: str = "overlay",
         limits: Mapping[str, Any] | None = None,
+        binding: Mapping[str, Any] | None = None,
         **context: Any,
     ) -> None:
         """Clone the template for guest ``name``, and record its settings."""
         self.made.append(name)
         lifecycle.configure(self.site, name, "root", {"template": self.template, "method": method})
-        lifecycle.configure(self.site, name, "binding", {"addresses": list(addresses)})
+        lifecycle.configure(self.site, name, "binding", {"addresses": list(addresses), **(binding or {})})
         lifecycle.configure(self.site, name, "limits", limits or {})
         if context.get("init") is not None:
             context["init"] = list(context["init"])

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,6 +286,58 @@ def test_addresses_come_and_go_with_the_guest(guests: Guests, site: Site) -> Non
         assert "198.51.100.9" not in left and "2001:db8:51::8" not in left
     finally:
         subprocess.run(["ip", "address", "del", "198.51.100.7/32", "dev", "lo"], check=True)
+
+
+def test_a_shared_address_goes_with_the_last_that_has_it(guests: Guests, site: Site) -> None:
+    """Each port is whose listener came first, also when it listens on "any" and the address is its second."""
+    shared = "198.51.100.30"
+    server = "import http.server as s; s.HTTPServer(('', {}), s.SimpleHTTPRequestHandler).serve_forever()"
+
+    def on_host() -> bool:
+        listed = subprocess.run(["ip", "-o", "address"], capture_output=True, text=True, check=True).stdout
+        return f" {shared}/32 " in listed
+
+    guests.define("sharer1", init=["/usr/bin/python3", "-c", server.format(8001)], addresses=["127.0.87.1", shared])
+    with pytest.raises(Conflict, match="shared: true"):
+        lifecycle.configure(site, "sharer2", "binding", {"addresses": [shared]})
+    with pytest.raises(Conflict, match="guest sharer1"):
+        lifecycle.configure(site, "sharer2", "binding", {"addresses": [shared], "shared": True})
+    lifecycle.set_state(site, "sharer1", "started", {})
+    assert lifecycle.configure(site, "sharer1", "binding", {"shared": True}).after == {"shared": True}
+    guests.define("sharer2", init=["/usr/bin/python3", "-c", server.format(8002)], addresses=["127.0.87.2"])
+    lifecycle.configure(site, "sharer2", "binding", {"addresses": ["127.0.87.2", shared], "shared": True})
+    lifecycle.set_state(site, "sharer2", "started", {})
+    for port in (8001, 8002):
+        eventually(lambda: guests.fetch(f"http://{shared}:{port}/"), f"nobody answers on port {port}")  # noqa: B023
+    with pytest.raises(Conflict, match="guest sharer2"):
+        lifecycle.configure(site, "sharer1", "binding", {"shared": False})
+    lifecycle.set_state(site, "sharer1", "stopped", {"timeout": 0})
+    assert on_host() and guests.fetch(f"http://{shared}:8002/") and not guests.fetch(f"http://{shared}:8001/")
+    lifecycle.configure(site, "sharer2", "binding", {"addresses": ["127.0.87.2"]})
+    assert not on_host()
+
+
+@pytest.mark.parametrize(
+    ("options", "program"),
+    [
+        ({"multicast": True}, "s.sendto(b'', ('224.0.0.251', 5353))"),
+        ({"multicast": True}, "s.setsockopt(1, 6, 1) or s.sendto(b'', ('255.255.255.255', 9))"),
+        ({"loopback": "host"}, "s.connect(('127.0.0.1', 9)) or exec('assert s.getsockname()[0] == \"127.0.0.1\"')"),
+    ],
+)
+def test_what_a_guest_may_on_request(guests: Guests, site: Site, options: dict[str, Any], program: str) -> None:
+    """Refused, allowed on the running guest, and refused again."""
+    guests.start("asking", init=SLEEP, addresses=["198.51.100.31"], binding={"loopback": "none"})
+
+    def may() -> bool:
+        source = f"import socket; s = socket.socket(2, 2); {program}"
+        return guests.exec("asking", "/usr/bin/python3", "-c", source).returncode == 0
+
+    before = {"multicast": False, "loopback": "none"}
+    for asked, allowed in ((before, False), (options, True), (before, False)):
+        outcome = lifecycle.configure(site, "asking", "binding", asked)
+        assert not outcome.restart_required and not lifecycle.configure(site, "asking", "binding", asked).changed
+        assert may() is allowed, (options, program)
 
 
 def test_one_page_port_80_two_guests(guests: Guests, site: Site) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import model, store, units
+from ansible_collections.linux.vserver.plugins.module_utils._engine import model, shared_addresses, store, units
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import loopback_addresses
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import (
@@ -53,6 +53,8 @@ sections = {
         ),
         st.none() | st.just("eth0"),
         st.sampled_from(["bound", "host"]),
+        st.sampled_from(["private", "host", "none"]),
+        *[st.booleans()] * 3,
     ),
     "capabilities": st.builds(
         lambda profile, names, cut: Capabilities(profile, tuple(sorted(names[:cut])), tuple(sorted(names[cut:]))),
@@ -186,6 +188,68 @@ def test_any_text_is_an_address_or_an_error_in_words(text: str) -> None:
     except InvalidInput:
         return
     assert str(ipaddress.ip_interface(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("texts", "prefix", "parsed"),
+    [
+        (["192.0.2.10-192.0.2.12/24"], None, ["192.0.2.10/24", "192.0.2.11/24", "192.0.2.12/24"]),
+        (["2001:db8::fe - 2001:db8::100"], 64, ["2001:db8::fe/64", "2001:db8::ff/64", "2001:db8::100/64"]),
+        (["192.0.2.1", "192.0.2.9/28"], 24, ["192.0.2.1/24", "192.0.2.9/28"]),
+        (["192.0.2.255-192.0.3.0"], None, ["192.0.2.255/32", "192.0.3.0/32"]),
+        (["192.0.2.7-192.0.2.7"], None, ["192.0.2.7/32"]),
+        ([], 24, []),
+    ],
+)
+def test_ranges_and_prefix(texts: list[str], prefix: int | None, parsed: list[str]) -> None:
+    options = {"addresses": texts, "prefix": prefix}
+    assert list(binding.parse(options, Binding(("192.0.2.200/32",))).addresses) == parsed
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"addresses": ["192.0.2.10-192.0.2.9"]}, "lower address first"),
+        ({"addresses": ["192.0.2.1-2001:db8::1"]}, "not valid"),
+        ({"addresses": ["10.0.0.0-10.0.1.0"]}, "at most 256"),
+        ({"addresses": ["10.0.0.1-10.0.0.200", "10.0.1.1-10.0.1.57"]}, "257 addresses of IPv4 are too many"),
+        ({"addresses": ["127.0.0.0-127.0.0.5"]}, "127.0.0.1 cannot belong"),
+        ({"addresses": ["192.0.2.1-192.0.2.3", "192.0.2.2"]}, "192.0.2.2 is given twice"),
+        ({"addresses": ["192.0.2.1-"]}, "cannot be parsed"),
+        ({"addresses": ["192.0.2.1-9"]}, "cannot be parsed"),
+        ({"addresses": ["192.0.2.1"], "prefix": 64}, "with prefix 64 cannot be parsed"),
+        ({"prefix": 24}, "prefix is given without addresses"),
+        ({"loopback": "hosts"}, "loopback 'hosts' is unknown"),
+    ],
+)
+def test_a_bad_binding_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        binding.parse(options, Binding())
+
+
+guest_names = st.sampled_from(["a", "b", "c"])
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), guest_names, st.sets(st.sampled_from(["192.0.2.1", "192.0.2.2"]))), max_size=20)
+)
+def test_a_shared_address_goes_with_its_last_guest(calls: list[tuple[bool, str, set[str]]]) -> None:
+    table: shared_addresses.Table = {}
+    model_holders: dict[str, set[str]] = {"192.0.2.1": set(), "192.0.2.2": set()}
+    for joining, name, named in calls:
+        if joining:
+            missing = {f"{text}/24": None if model_holders[text] else "eth0" for text in named}
+            table = shared_addresses.joined(table, name, missing)
+            for text in named:
+                model_holders[text].add(name)
+        else:
+            table, orphans = shared_addresses.left(table, name, named)
+            gone = {text for text, holders in model_holders.items() if holders == {name} and text not in named}
+            for text in set(model_holders) - named:
+                model_holders[text].discard(name)
+            assert orphans == {f"{text}/24": "eth0" for text in gone}
+        held = {text.split("/")[0]: set(entry["guests"]) for text, entry in table.items()}
+        assert held == {text: holders for text, holders in model_holders.items() if holders}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 """A guest's addresses on the host's interfaces: put there at start, taken off at stop.
 
 An address that is there already stays as it is. Those that we put there are noted before that, so that whatever happens
-exactly those are taken off again.
+exactly those are taken off again; what guests share is noted for all of them together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import faults, files
+from . import faults, files, shared_addresses
 from .chbind.policy import loopback_addresses
 from .errors import VserverError
 from .kernel import address
@@ -39,7 +39,7 @@ def _private(guest: Guest) -> tuple[str, ...]:
 def up(site: Site, guest: Guest) -> None:
     """Put the guest's addresses on the host's interfaces where they are not local yet. Raises :class:`VserverError`.
 
-    One that we put on another interface than the guest now asks for moves.
+    One that we put on another interface than the guest now asks for moves, unless it is shared.
     """
     if guest.binding.interface is not None:
         noted = _noted(site, guest.name)
@@ -48,11 +48,8 @@ def up(site: Site, guest: Guest) -> None:
             for text in guest.binding.addresses
             if noted.get(text, guest.binding.interface) != guest.binding.interface
         }
-        down(site, guest.name, keep=[text for text in noted if text not in moving])
-    missing = _missing(guest)
-    if not missing:
-        return
-    files.write_json(_note(site, guest.name), {**_noted(site, guest.name), **missing})
+        down(site, guest.name, keep=[text for text in (*noted, *shared_addresses.read(site)) if text not in moving])
+    missing = _note_missing(site, guest)
     faults.reached("start:addresses-noted")
     for text, interface in missing.items():
         try:
@@ -63,6 +60,23 @@ def up(site: Site, guest: Guest) -> None:
                 why=error.strerror,
                 remedy="Set interface to one of this host's, or leave it out.",
             ) from error
+
+
+def _note_missing(site: Site, guest: Guest) -> dict[str, str]:
+    """Note what is about to be put on the host, and return it: address → interface."""
+    noted = _noted(site, guest.name)
+    if guest.binding.shared:
+        with shared_addresses.locked(site):
+            missing = _missing(guest)
+            own = {text: missing.get(text) or noted.get(text) for text in guest.binding.addresses}
+            shared_addresses.write(site, shared_addresses.joined(shared_addresses.read(site), guest.name, own))
+        noting = {text: interface for text, interface in {**noted, **missing}.items() if text not in own}
+    else:
+        missing = _missing(guest)
+        noting = {**noted, **missing}
+    if noting != noted:
+        files.write_json(_note(site, guest.name), noting)
+    return missing
 
 
 def lost(guest: Guest) -> dict[str, str]:
@@ -92,13 +106,24 @@ def down(site: Site, name: str, keep: Sequence[str] = ()) -> None:
     """Take the addresses that we put there off again, but for those in ``keep``. Raises :class:`VserverError`."""
     noted = _noted(site, name)
     leaving = {text: interface for text, interface in noted.items() if text not in keep}
+    _remove(name, leaving)
+    if leaving:
+        files.write_json(_note(site, name), {text: noted[text] for text in noted if text not in leaving})
+    if shared_addresses.exist(site):
+        with shared_addresses.locked(site):
+            before = shared_addresses.read(site)
+            after, orphans = shared_addresses.left(before, name, {text.split("/")[0] for text in keep})
+            _remove(name, orphans)
+            if after != before:
+                shared_addresses.write(site, after)
+
+
+def _remove(name: str, leaving: Mapping[str, str]) -> None:
     for text, interface in leaving.items():
         try:
             address.remove(interface, ipaddress.ip_interface(text))
         except OSError as error:
             raise VserverError(f"stop guest {name}", why=error.strerror) from error
-    if leaving:
-        files.write_json(_note(site, name), {text: noted[text] for text in noted if text not in leaving})
 
 
 def _note(site: Site, name: str) -> Path:
