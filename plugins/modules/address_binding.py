@@ -15,6 +15,8 @@ description:
     client, and needs no privilege over the host for ports below 1024.
   - The addresses are put on an interface of the host when the guest starts, and taken off when it stops. An address
     that is already there is left there.
+  - On an Ethernet interface, an address that another machine answers for is refused. One that comes up is announced to
+    the link, by ARP or neighbour advertisement, and can be used at once.
   - All of it changes on a running guest at once.
 version_added: 0.1.0
 author:

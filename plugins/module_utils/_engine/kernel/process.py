@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import os
 import select
 import time
+from collections.abc import Callable, Collection
+from typing import Any
 
 from .syscall import prctl, syscall
 
@@ -98,3 +102,43 @@ def set_name(name: str) -> None:
     """Set the name ps(1) shows for this process; the kernel keeps 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
     prctl("name the process", _PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def close_all_but(keep: Collection[int]) -> None:
+    """Close every descriptor of this process above 2 that is not in ``keep``."""
+    for fd in sorted(int(entry) for entry in os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in keep:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def aside(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin ``work`` in a process of its own; the answer is called to get what it returned, which is JSON-ready.
+
+    For work that leaves behind what the kernel is slow to take down: the end of the process is not waited for. The
+    answer raises the OSError that ``work`` raised, and has to be called.
+    """
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.fork() == 0:
+                close_all_but({send})
+                try:
+                    said = {"result": work()}
+                except OSError as error:
+                    said = {"error": [error.errno, error.strerror or str(error)]}
+                os.write(send, json.dumps(said).encode() + b"\n")
+        finally:
+            os._exit(0)
+    os.close(send)
+    os.waitpid(child, 0)
+
+    def answer() -> Any:
+        with open(receive, "rb") as pipe:
+            said = json.loads(pipe.readline() or b'{"error": [null, "the process was killed"]}')
+        if "error" in said:
+            raise OSError(*said["error"])
+        return said["result"]
+
+    return answer
