@@ -70,8 +70,12 @@ def cached(cache: Path, online: Sequence[str], options: Mapping[str, Any]) -> Pa
 
 
 def debian(cache: Path, online: Sequence[str]) -> Path:
-    """The directory of a template of the host's own release with nginx; see :func:`provided`. Not to be changed."""
-    return cached(cache, online, {"name": NAME, "suite": suite(), "packages": ["nginx-light"]})
+    """The directory of a template of the host's own release with nginx and ping; see :func:`provided`.
+
+    With libcap2-bin there, ping is installed with a file capability. Not to be changed.
+    """
+    packages = ["iputils-ping", "libcap2-bin", "nginx-light"]
+    return cached(cache, online, {"name": NAME, "suite": suite(), "packages": packages})
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def boot(site: Site, guest: Guest, path: str) -> Running:
     binding.require_effect(site, guest)
     faults.reached("start:bound")
     host_addresses.up(site, guest)
+    binding.permit(guest)
     faults.reached("start:addresses-up")
     _write_bundle(site, guest, layout)
     faults.reached("start:bundle-written")

@@ -45,8 +45,8 @@ def _private(guest: Guest) -> tuple[str, ...]:
 def up(site: Site, guest: Guest) -> None:
     """Put the guest's addresses on the host's interfaces where they are not local yet. Raises :class:`VserverError`.
 
-    One that we put on another interface than the guest now asks for moves, unless it is shared. One that another machine
-    on the link answers for is a :class:`Conflict`.
+    One that we put on another interface than the guest now asks for moves, unless it is shared. One that another
+    machine on the link answers for is a :class:`Conflict`.
     """
     if guest.binding.interface is not None:
         noted = _noted(site, guest.name)

@@ -1,9 +1,16 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The packet filters of a binding: what has no hook of its own is stopped here."""
+"""The packet filters of a binding: what has no hook of its own is stopped here.
+
+An echo socket's way to 127.0.0.1 or ::1 passes no hook that could turn it to the private loopback address. Where ping
+is allowed it passes as it is: it goes from the host's loopback address to the very same, and no process hears it.
+"""
 
 from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address
 
 from ..kernel.bpf_assembler import Assembler, Code
 from ..kernel.bpf_context import IPv4Header, IPv6Header, SkBuff
@@ -26,8 +33,11 @@ from .vocabulary import (
     if_is6,
     load6,
     need,
+    number,
     start,
 )
+
+_LOCALHOST4 = IPv4Address("127.0.0.1")
 
 
 def packets(policy: BindingPolicy, *, incoming: bool) -> Code:
@@ -55,6 +65,13 @@ def _packets4(asm: Assembler, policy: BindingPolicy, *, incoming: bool) -> None:
     asm.load(local, PACKET, IPv4Header.DESTINATION if incoming else IPv4Header.SOURCE)
     asm.load(remote, PACKET, IPv4Header.SOURCE if incoming else IPv4Header.DESTINATION)
     network = policy.loopback4_network
+    if policy.ping and policy.loopback4:
+        other = asm.unique("no echo")
+        for end in (local, remote):
+            asm.jump_if(end, "!=", number(_LOCALHOST4.packed), other)
+        asm.load(SCRATCH, PACKET, IPv4Header.PROTOCOL)
+        asm.jump_if(SCRATCH, "==", socket.IPPROTO_ICMP, "allow")
+        asm.label(other)
     if policy.host_loopback:
         if_in4(asm, local, LOOPBACK4, "host loopback4")
     elif network:
@@ -100,6 +117,8 @@ def _packets6(asm: Assembler, policy: BindingPolicy, *, incoming: bool) -> None:
     load6(asm, PACKET, local)
     if loopback:
         if_is6(asm, loopback, "loopback6")
+    if policy.ping and policy.loopback6:
+        if_is6(asm, LOOPBACK6, "echo6")
     if incoming and policy.multicast:
         if_in6(asm, MULTICAST6, "allow")
     for own in policy.ipv6:
@@ -121,6 +140,13 @@ def _packets6(asm: Assembler, policy: BindingPolicy, *, incoming: bool) -> None:
     for own in policy.ipv6:
         if_is6(asm, own, "private6")
     asm.jump("drop")
+    if policy.ping and policy.loopback6:
+        asm.label("echo6")
+        load6(asm, PACKET, remote)
+        asm.load(ADDRESS, PACKET, IPv6Header.NEXT_HEADER)
+        asm.jump_if(ADDRESS, "!=", socket.IPPROTO_ICMPV6, "drop")
+        if_is6(asm, LOOPBACK6, "allow")
+        asm.jump("drop")
     asm.label("private6")
     if policy.host_loopback:
         asm.jump("allow")

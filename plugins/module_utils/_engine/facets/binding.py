@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import host_addresses, running
+from .. import host_addresses, ping, running
 from ..chbind import attach as binding_attach
 from ..chbind import steering as binding_steering
 from ..chbind import trial
@@ -141,13 +141,15 @@ def observe(site: Site, guest: Guest) -> Binding | None:
     """The binding in force: the recorded one if the kernel has its very programs, else ``network: host``.
 
     Addresses that are no longer local are left out: a restarted network manager takes off what it has not put there.
+    So is ``ping`` when the host no longer lets the guest's groups.
     """
     now = running.read(site, guest.name)
     if now is None:
         return None
     lost = host_addresses.lost(now.guest)
     kept = tuple(text for text in now.guest.binding.addresses if text not in lost)
-    bound = dataclasses.replace(now.guest.binding, addresses=kept)
+    pinging = now.guest.binding.ping and ping.permitted(now.guest)
+    bound = dataclasses.replace(now.guest.binding, addresses=kept, ping=pinging)
     if bound.network == "host" or not _lacking(_cgroup(site, guest.name), now.guest):
         return bound
     return dataclasses.replace(bound, network="host")
@@ -165,6 +167,7 @@ def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
     now = running.read(site, guest.name)
     host_addresses.up(site, guest)
     attach(site, guest)
+    permit(guest)
     if now is not None:
         release(site, now.guest, keep=guest)
     running.update_section(site, guest, "binding")
@@ -195,6 +198,12 @@ def attach(site: Site, guest: Guest) -> None:
         raise VserverError(f"bind guest {guest.name} to its addresses", why=error.strerror or str(error)) from error
 
 
+def permit(guest: Guest) -> None:
+    """Give the guest, whose addresses are up, what ``ping`` takes beside the programs."""
+    if guest.binding.ping and guest.binding.network == "bound":
+        ping.up(guest, policy(guest))
+
+
 def require_effect(site: Site, guest: Guest) -> None:
     """Raise :class:`~..errors.Unsupported` when this kernel takes the programs and then does not apply them."""
     if guest.binding.network == "bound" and not trial.takes_effect(_cgroup(site, guest.name)):
@@ -206,7 +215,9 @@ def require_effect(site: Site, guest: Guest) -> None:
 
 
 def release(site: Site, guest: Guest, keep: Guest | None = None) -> None:
-    """Steer no more packets to listeners of ``guest``, which has stopped or has only the addresses of ``keep`` now."""
+    """Take away what ``guest`` has beside its cgroup: it has stopped, or has only what ``keep`` says now."""
+    if guest.binding.ping and not (keep and keep.binding.ping and keep.binding.network == "bound"):
+        ping.down(guest)
     if site.steering.is_dir():
         with binding_steering.opened(site.steering) as steering:
             binding_steering.forget(steering, policy(guest), policy(keep) if keep else None)

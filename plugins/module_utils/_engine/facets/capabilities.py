@@ -42,8 +42,9 @@ _COMMON = [
 #: Profile → the names it keeps, without ``CAP_``.
 PROFILES: Mapping[str, tuple[str, ...]] = {
     # An unmodified systemd: it mounts (SYS_ADMIN), drops capabilities of its services (SETPCAP) and sets their
-    # scheduling (SYS_NICE); dbus and journald look after SysV IPC of users who log out (IPC_OWNER).
-    "system": (*_COMMON, "SETPCAP", "SYS_ADMIN", "SYS_NICE", "IPC_OWNER"),
+    # scheduling (SYS_NICE); dbus and journald look after SysV IPC of users who log out (IPC_OWNER). A ping that is
+    # installed with NET_RAW in its file is not even executed without it; it is no power over the host's network.
+    "system": (*_COMMON, "SETPCAP", "SYS_ADMIN", "SYS_NICE", "IPC_OWNER", "NET_RAW"),
     # Linux-VServer's own list: util-vserver, lib/getinsecurebcaps.c.
     "classic": tuple(_COMMON),
     "none": (),
