@@ -26,6 +26,8 @@ options:
     description:
       - V(present) sets the options and leaves the guest running or not, as it is.
       - V(started) starts the guest unless it runs, and thaws it when it is frozen. The task ends when its init runs.
+      - Whatever starts a guest warns of programs of the host that listen on every address, or on one of the guest's.
+        The guest cannot have their ports.
       - V(stopped) stops the guest in order, and kills what is left after O(timeout).
       - V(restarted) stops and starts the guest; each call does so.
       - V(frozen) starts the guest unless it runs and stops the time of all of its processes, until V(started).

@@ -240,8 +240,52 @@ missing:
       returned: always
       type: bool
       sample: true
+wildcard_listeners:
+  description:
+    - The host's own programs that listen on every address, by port. Each takes its port away from every guest that is
+      bound to addresses, and answers on guests' addresses.
+    - Bind them to the host's own address. UDP sockets on a client's port are left out.
+    - V(none) where the kernel cannot list sockets, because it lacks C(tcp_diag) or C(udp_diag).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    protocol:
+      description: V(tcp) or V(udp).
+      returned: always
+      type: str
+      sample: tcp
+    port:
+      description: The port.
+      returned: always
+      type: int
+      sample: 22
+    addresses:
+      description: V(0.0.0.0), V(::) or both. A dual-stack socket has both.
+      returned: always
+      type: list
+      elements: str
+      sample:
+        - 0.0.0.0
+        - "::"
+    process:
+      description: Name of the first process that has the socket; V(none) when no process has it.
+      returned: always
+      type: str
+      sample: sshd
+    pid:
+      description: Its process id.
+      returned: always
+      type: int
+      sample: 812
+    unit:
+      description: The systemd service it belongs to; V(none) when it belongs to none.
+      returned: always
+      type: str
+      sample: ssh.service
 """
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -250,10 +294,17 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 
 def read(site: Site, params: dict[str, Any]) -> dict[str, Any]:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine.host import probe
+    from ansible_collections.linux.vserver.plugins.module_utils._engine.host import listeners, probe
 
     found = probe.probe(site)
-    return {"host": found.to_dict(), "missing": [dataclasses.asdict(feature) for feature in found.missing()]}
+    held = None
+    with contextlib.suppress(OSError):
+        held = [{**dataclasses.asdict(each), "addresses": list(each.addresses)} for each in listeners.listeners(site)]
+    return {
+        "host": found.to_dict(),
+        "missing": [dataclasses.asdict(feature) for feature in found.missing()],
+        "wildcard_listeners": held,
+    }
 
 
 def main() -> None:

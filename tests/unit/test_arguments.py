@@ -203,6 +203,13 @@ def test_an_outcome_becomes_a_result(diff: bool, lifecycle: FakeLifecycle, capsy
     }
     assert {key: result.get(key) for key in expected} == expected
     assert ("diff" in result) is diff
+    assert "warnings" not in result
+
+
+def test_warnings_are_shown(lifecycle: FakeLifecycle, capsys: pytest.CaptureFixture[str]) -> None:
+    lifecycle.answer = Outcome(True, warnings=("sshd is in the way", "named is in the way"))
+    said = json.dumps(run("context", capsys, {"name": "web1", "state": "started"})["warnings"])
+    assert "sshd is in the way" in said and "named is in the way" in said
 
 
 def no_space() -> OSError:

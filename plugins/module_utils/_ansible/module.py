@@ -43,6 +43,8 @@ def change(
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
     outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
+    for text in outcome.warnings:
+        module.warn(text)
     result: dict[str, Any] = {"changed": outcome.changed, subject: outcome.subject}
     if subject == "guest":
         result["restart_required"] = bool(outcome.restart_required)

@@ -10,6 +10,8 @@ difference; check mode stops before the last step.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import ipaddress
 import os
 import signal
 import time
@@ -17,10 +19,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import boot, faults, info, running, runtime, store, supervise
+from . import boot, faults, host_addresses, info, running, runtime, store, supervise
+from .chbind.policy import loopback_addresses
 from .errors import Conflict, InvalidInput, VserverError
 from .facet import Facet, compare_fields
 from .facets import FACETS, binding, root
+from .host import listeners
 from .kernel import cgroup, process
 from .model import Context, Guest, Root, check_name
 from .outcome import Outcome
@@ -72,10 +76,12 @@ def set_state(
             return _absent(site, name, check)
         changed, before, after = _configure(site, name, "context", options, check)
         was = info.state(site, name)
+        warnings = _in_the_way(site, name) if _starts(state, was) else ()
         becomes = _TRANSITIONS[state](site, name, was, lock, check)
         if becomes is not None:
             changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
-        return _finish(site, name, lock, check, restart and becomes is None, changed, before, after)
+        outcome = _finish(site, name, lock, check, restart and becomes is None, changed, before, after)
+        return dataclasses.replace(outcome, warnings=(*warnings, *outcome.warnings))
 
 
 def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:
@@ -172,13 +178,32 @@ def _finish(
 ) -> Outcome:
     """Restart if that is asked for and needed, and report."""
     reasons = info.restart_reasons(site, name)
+    warnings: tuple[str, ...] = ()
     if reasons and restart:
+        warnings = _in_the_way(site, name)
         if not check:
             _stop(site, name)
             _start(site, name, lock)
         changed, reasons = True, ()
         before, after = {**before, "restarted": False}, {**after, "restarted": True}
-    return Outcome(changed, before, after, info.guest(site, name, reasons), reasons)
+    return Outcome(changed, before, after, info.guest(site, name, reasons), reasons, warnings)
+
+
+def _starts(state: str, was: str) -> bool:
+    """Whether a guest that is ``was`` gets a new process 1 on its way to ``state`` (pure)."""
+    return state == "restarted" or (state in ("started", "frozen") and was not in ("running", "frozen"))
+
+
+def _in_the_way(site: Site, name: str) -> tuple[str, ...]:
+    """What of the host holds ports that a guest about to start could want."""
+    guest = store.load(site, name)
+    if guest is None or guest.binding.network == "host":
+        return ()
+    own = {ipaddress.ip_interface(text).ip for text in host_addresses.wanted(guest)}
+    try:
+        return listeners.warnings(name, listeners.listeners(site, own | {loopback_addresses(guest.xid)[0]}))
+    except OSError as error:
+        return (f"programs of the host that hold ports of guest {name} are not looked for: {error.strerror}",)
 
 
 def _to_present(site: Site, name: str, was: str, lock: int, check: bool) -> str | None:

@@ -18,6 +18,7 @@ class Outcome:
     * subject: the guest or template as ``guest_info`` or ``template`` reports it, after the change (check mode: as it
       stands); empty when it does not exist
     * restart_required: why a running guest must be restarted before all of its settings are in force
+    * warnings: what works other than one may think, a text each, with the remedy
     """
 
     changed: bool
@@ -25,3 +26,4 @@ class Outcome:
     after: dict[str, Any] = field(default_factory=dict)
     subject: dict[str, Any] = field(default_factory=dict)
     restart_required: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -90,7 +90,7 @@ def _discovery(hardware: bytes, source: IP, target: ipaddress.IPv6Address, kind:
 
 def _checksum(data: bytes) -> int:
     """The internet checksum of an even number of bytes (RFC 1071)."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
