@@ -44,6 +44,7 @@ options:
       - When never given, it is the one whose network the address lies in, and otherwise the loopback interface.
     type: str
   prefix:
+    version_added: 0.2.0
     description:
       - The prefix length of those O(addresses) that are given without one.
     type: int
@@ -58,6 +59,7 @@ options:
       - bound
       - host
   loopback:
+    version_added: 0.2.0
     description:
       - What V(127.0.0.1) and V(::1) are inside the guest.
       - V(private) is the default of a new guest. They are the guest's own, out of reach for other guests and the host,
@@ -70,17 +72,20 @@ options:
       - host
       - none
   ping:
+    version_added: 0.2.0
     description:
       - Whether programs in the guest may send echo requests, from the guest's addresses only, as C(ping) does. Not, for
         a new guest.
       - Widens the host's C(net.ipv4.ping_group_range) to the guest's groups where it leaves them out.
     type: bool
   multicast:
+    version_added: 0.2.0
     description:
       - Whether the guest may send to multicast and broadcast addresses, bind to them, and hear them. Not, for a new
         guest.
     type: bool
   shared:
+    version_added: 0.2.0
     description:
       - Whether O(addresses) may be those of other guests of the host, too. All that have an address have to say so,
         four at most. Each port of it belongs to the guest that listens there first.
