@@ -22,6 +22,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -259,6 +260,18 @@ def test_a_child_cgroup_reports_what_acts_on_it(world: World) -> None:
 def test_the_binding_takes_effect(world: World) -> None:
     assert binding_trial.takes_effect(world.cgroup_a) is True
     assert binding_trial.takes_effect(world.cgroup_a.parent) is False
+
+
+def test_a_trial_that_would_mean_nothing_is_an_error(world: World) -> None:
+    """Where nobody can make a raw socket, its refusal does not tell that the binding holds."""
+    trial = (
+        f"from pathlib import Path; from {binding_trial.__name__} import takes_effect; "
+        f"takes_effect(Path({str(world.cgroup_a)!r}))"
+    )
+    powerless = ["setpriv", "--inh-caps", "-net_raw", "--bounding-set", "-net_raw", sys.executable, "-c", trial]
+    result = subprocess.run(powerless, capture_output=True, text=True, timeout=WAIT * 10, check=False)
+    assert "OSError: a process could not make a raw socket" in result.stderr
+    assert not list(world.cgroup_a.glob("vserver-trial-*"))
 
 
 def test_detach_takes_ours_and_only_ours(world: World) -> None:

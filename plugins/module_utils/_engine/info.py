@@ -67,7 +67,7 @@ def guest(site: Site, name: str, reasons: tuple[str, ...] | None = None) -> dict
         "hostname": record.hostname,
         "addresses": [address.split("/")[0] for address in record.binding.addresses],
         "root": section(record.root),
-        "binding": {**section(record.binding), "programs": binding.programs(site, record) if now else []},
+        "binding": {**section(record.binding), "programs": binding.programs(now.pid) if now else []},
         "capabilities": {**section(record.capabilities), "bounding": _bounding(now)},
         "limits": {**section(record.limits), "rlimits": _rlimits(record.limits)},
         "context": {**context, "init": context["init"] or "auto"},

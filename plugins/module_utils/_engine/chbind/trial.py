@@ -21,8 +21,8 @@ def takes_effect(cgroup: Path) -> bool:
     """Return whether a process in the cgroup is kept from making a raw socket, as every binding keeps it.
 
     The process is a child of ours, in a cgroup below that lives as long as it does, so the rule against processes in
-    inner cgroups is respected. Needs CAP_NET_RAW, or the answer means nothing. Raises OSError when the trial itself
-    cannot be made.
+    inner cgroups is respected. Before it moves there it has to get such a socket, else its refusal would mean nothing.
+    Raises OSError when the trial itself cannot be made.
     """
     place = cgroup / f"vserver-trial-{os.getpid()}"
     place.mkdir()
@@ -35,17 +35,22 @@ def takes_effect(cgroup: Path) -> bool:
         with contextlib.suppress(FileNotFoundError):
             place.rmdir()
     if status == _FAILED:
-        raise OSError(f"a process could not be moved to {place}")
+        raise OSError(f"a process could not make a raw socket and then be moved to {place}")
     return status == _REFUSED
 
 
 def _try(place: Path) -> int:
     try:
+        _make_raw_socket()
         (place / "cgroup.procs").write_text("0")
     except OSError:
         return _FAILED
     try:
-        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+        _make_raw_socket()
     except OSError:
         return _REFUSED
     return _ALLOWED
+
+
+def _make_raw_socket() -> None:
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()

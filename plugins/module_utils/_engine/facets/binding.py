@@ -227,19 +227,30 @@ def verify(guest: Guest, pid: int) -> None:
     """Raise when the kernel does not apply the binding's programs to the cgroup that process ``pid`` really is in."""
     if guest.binding.network == "host":
         return
-    group = cgroup.layout().tree / cgroup.of_process(pid).lstrip("/")
-    lacking = _lacking(group, guest)
+    what = f"bind guest {guest.name} to its addresses"
+    try:
+        lacking = _lacking(_group_of(pid), guest)
+    except FileNotFoundError as error:
+        raise VserverError(what, why="the control group of its process 1 has been removed") from error
     if lacking:
-        raise VserverError(
-            f"bind guest {guest.name} to its addresses",
-            why=f"the kernel does not apply our programs to its process 1 at {', '.join(lacking)}",
-        )
+        raise VserverError(what, why=f"the kernel does not apply our programs to its process 1 at {', '.join(lacking)}")
 
 
-def programs(site: Site, guest: Guest) -> list[str]:
-    """The hooks at which the kernel applies a program of ours to the running guest, by name."""
-    attached = binding_attach.attached(_cgroup(site, guest.name)).programs
+def programs(pid: int) -> list[str]:
+    """The hooks at which the kernel applies a program of ours to process ``pid``, by name; none when it is gone.
+
+    Its own cgroup is asked, wherever it is by now: what is attached further up counts only if it acts there.
+    """
+    try:
+        attached = binding_attach.attached(_group_of(pid)).programs
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return sorted(hook.name for hook, names in attached.items() if names)
+
+
+def _group_of(pid: int) -> Path:
+    """The v2 group that process ``pid`` really is in. Raises OSError when that is removed, or the process gone."""
+    return cgroup.layout().tree / cgroup.of_process(pid).lstrip("/")
 
 
 def _lacking(group: Path, guest: Guest) -> list[str]:

@@ -120,19 +120,20 @@ def _look_through(pid: int, wanted: dict[str, Socket], found: dict[int, int]) ->
 def _describe(pid: int) -> tuple[str | None, str]:
     """The name of a process and the text of its /proc/PID/cgroup; None and nothing when it has ended."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n"), Path(f"/proc/{pid}/cgroup").read_text()
+        comm, cgroups = (Path(f"/proc/{pid}/{file}").read_text(errors="replace") for file in ("comm", "cgroup"))
+        return comm.rstrip("\n"), cgroups
     except OSError:
         return None, ""
 
 
 def within(cgroups: str, group: str) -> bool:
     """Whether the text of /proc/PID/cgroup says that the process is below ``group`` in some hierarchy (pure)."""
-    return any(line.split(":", 2)[2].startswith(f"/{group}/") for line in cgroups.splitlines())
+    return any(line.split(":", 2)[2].startswith(f"/{group}/") for line in cgroups.split("\n") if line)
 
 
 def service(cgroups: str) -> str | None:
     """The system's systemd service that the text of /proc/PID/cgroup places the process in (pure)."""
-    for line in cgroups.splitlines():
+    for line in filter(None, cgroups.split("\n")):
         for part in line.split(":", 2)[2].split("/"):
             if part.endswith(".service"):
                 return part

@@ -157,10 +157,14 @@ def processes(path: Path) -> list[int]:
 
 
 def of_process(pid: int) -> str:
-    """The v2 group a process is in, as an absolute path below the tree's top (cgroups(7), /proc/PID/cgroup)."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+    """The v2 group a process is in, as an absolute path below the tree's top (cgroups(7), /proc/PID/cgroup).
+
+    A group that has been removed ends in " (deleted)": that path does not exist, although its name may be in use again.
+    """
+    # A guest may call its groups anything but a line break.
+    for line in os.fsdecode(Path(f"/proc/{pid}/cgroup").read_bytes()).split("\n"):
         if line.startswith("0::"):
-            return line[3:].removesuffix(" (deleted)")
+            return line[3:]
     raise OSError(errno.ENOENT, f"process {pid} is in no cgroup of the v2 tree")
 
 
