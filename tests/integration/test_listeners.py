@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import listeners
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, sock_diag
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.modules import host_info
 
@@ -142,6 +142,8 @@ def test_a_guests_own_listeners_are_in_nobodys_way(guests: Guests, site: Site) -
 
 def test_host_info_lists_them(site: Site, unit: Path) -> None:
     with daemon("tcp 0.0.0.0 8093", "tcp :: 8094", "udp :: 5393", group=unit) as pid:
+        assert cgroup.with_id(unit.stat().st_ino) == unit
+        assert {each.cgroup for each in sock_diag.waiting()} == {unit.stat().st_ino}
         found = host_info.read(site, {})["wildcard_listeners"]
         name = Path(f"/proc/{pid}/comm").read_text().strip()
     common = {"process": name, "pid": pid, "unit": UNIT}

@@ -29,6 +29,7 @@ SOCKETS = st.builds(
     st.booleans(),
     UINT,
     UINT,
+    st.integers(0, 2**64 - 1),
 ).filter(lambda made: made.address.version == 6 or not made.only6)
 CLIENT_PORTS = range(32768, 61000)
 
@@ -48,7 +49,7 @@ def as_the_kernel_says(each: Socket, mapped: bool) -> bytes:
     queues = struct.pack("=IIIII", 0, 0, 128, each.uid, each.inode)
     head = struct.pack("=BBBB", family, 10, 0, 0) + ports + packed + bytes(16) + struct.pack("=III", 0, 7, 8) + queues
     only6 = attribute(11, bytes([each.only6])) if family == socket.AF_INET6 else b""
-    return head + attribute(8, b"\0") + only6 + attribute(21, bytes(8))
+    return head + attribute(8, b"\0") + only6 + attribute(21, struct.pack("=Q", each.cgroup))
 
 
 @given(st.lists(st.tuples(SOCKETS, st.booleans())))
@@ -99,7 +100,7 @@ def test_the_kernel_tells_of_a_listener() -> None:
 )
 def test_who_stands_in_the_way(protocol: str, address: str, port: int, counts: bool) -> None:
     own = {ip_address("192.0.2.10"), ip_address("2001:db8::10")}
-    each = Socket(protocol, ip_address(address), port, False, 0, 1)
+    each = Socket(protocol, ip_address(address), port, False, 0, 1, 0)
     assert listeners.standing_in_the_way([each], own, CLIENT_PORTS) == ([each] if counts else [])
 
 
@@ -114,7 +115,7 @@ def test_who_stands_in_the_way(protocol: str, address: str, port: int, counts: b
     ],
 )
 def test_what_a_socket_listens_on(address: str, only6: bool, shown: tuple[str, ...]) -> None:
-    assert listeners.shown(Socket("tcp", ip_address(address), 80, only6, 0, 1)) == shown
+    assert listeners.shown(Socket("tcp", ip_address(address), 80, only6, 0, 1, 0)) == shown
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..kernel import sock_diag
+from ..kernel import cgroup, sock_diag
 from ..kernel.sock_diag import IP, Socket
 from ..model import XID_MIN
 from ..site import Site
@@ -86,35 +86,49 @@ def _client_ports() -> range:
 
 
 def _holders(sockets: Iterable[Socket]) -> dict[int, int]:
-    """Inode → the lowest process id that has the socket.
+    """Inode → the lowest process id that has the socket, of those in the cgroup it was made in if one there has it.
 
-    Processes with ids as guests have them are only looked through for a socket that such a one has made.
+    Otherwise everybody is asked, but processes with ids as guests have them only for a socket made with such an id.
     """
     wanted = {f"socket:[{each.inode}]": each for each in sockets}
     found: dict[int, int] = {}
-    later = []
-    for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            if os.stat(f"/proc/{pid}").st_uid >= _FIRST_GUEST_ID:
-                later.append(pid)
-            else:
-                _look_through(pid, wanted, found)
-        if not wanted:
-            return found
-    if any(each.uid >= _FIRST_GUEST_ID for each in wanted.values()):
-        for pid in later:
-            with contextlib.suppress(OSError):
+    near = sorted({pid for identity in {each.cgroup for each in wanted.values()} for pid in _members(identity)})
+    for pid in near:
+        _look_through(pid, wanted, found)
+    if wanted:
+        foreign = any(each.uid >= _FIRST_GUEST_ID for each in wanted.values())
+        for pid in sorted({int(entry) for entry in os.listdir("/proc") if entry.isdigit()}.difference(near)):
+            if foreign or not _has_guest_id(pid):
                 _look_through(pid, wanted, found)
     return found
 
 
+def _members(identity: int) -> list[int]:
+    """The processes of the cgroup with this id."""
+    with contextlib.suppress(OSError):
+        group = cgroup.with_id(identity)
+        if group is not None:
+            return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+    return []
+
+
+def _has_guest_id(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid >= _FIRST_GUEST_ID
+    except OSError:  # it has ended meanwhile
+        return False
+
+
 def _look_through(pid: int, wanted: dict[str, Socket], found: dict[int, int]) -> None:
-    """Move the sockets that ``pid`` has from ``wanted`` to ``found``. Raises OSError when it has ended."""
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            each = wanted.pop(os.readlink(f"/proc/{pid}/fd/{fd}"), None)
-            if each is not None:
-                found[each.inode] = pid
+    """Move the sockets that ``pid`` has from ``wanted`` to ``found``."""
+    if not wanted:
+        return
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                each = wanted.pop(os.readlink(f"/proc/{pid}/fd/{fd}"), None)
+                if each is not None:
+                    found[each.inode] = pid
 
 
 def _describe(pid: int) -> tuple[str | None, str]:

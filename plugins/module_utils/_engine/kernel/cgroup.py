@@ -14,10 +14,13 @@ import errno
 import functools
 import os
 import signal
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from .syscall import libc
 
 #: What a delegated group hands to its new owner (cgroup-v2.rst, "Model of Delegation").
 _DELEGATED = ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
@@ -166,6 +169,25 @@ def of_process(pid: int) -> str:
         if line.startswith("0::"):
             return line[3:]
     raise OSError(errno.ENOENT, f"process {pid} is in no cgroup of the v2 tree")
+
+
+_FILEID_KERNFS = 0xFE  # include/linux/exportfs.h: a handle is the id of the group, which is its inode number
+
+
+def with_id(identity: int) -> Path | None:
+    """The v2 group with this id; None when it is gone or this process may not ask (open_by_handle_at(2))."""
+    top = os.open(layout().tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handle = struct.pack("=IiQ", 8, _FILEID_KERNFS, identity)
+        group = libc.open_by_handle_at(top, handle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(top)
+    if group < 0:
+        return None
+    try:
+        return Path(os.readlink(f"/proc/self/fd/{group}"))
+    finally:
+        os.close(group)
 
 
 def _event(path: Path, key: str) -> bool | None:

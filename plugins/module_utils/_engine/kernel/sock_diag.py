@@ -27,7 +27,7 @@ _WAITING = {"tcp": 1 << 10, "udp": 1 << 7}
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_INET_DIAG_SKV6ONLY = 11
+_INET_DIAG_SKV6ONLY, _INET_DIAG_CGROUP_ID = 11, 21
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _REQUEST = struct.Struct("=BBBxI48x")  # struct inet_diag_req_v2
 _PORT = struct.Struct("!H")
@@ -43,6 +43,7 @@ class Socket:
     * address: what it is bound to, 0.0.0.0 or :: for every address; a mapped IPv4 address is the IPv4 one
     * only6: on :: and without IPv4
     * uid: its creator's; inode: names it in /proc/PID/fd
+    * cgroup: id of the v2 group its creator was in; 0 where the kernel does not tell (< 5.8)
     """
 
     protocol: str
@@ -51,6 +52,7 @@ class Socket:
     only6: bool
     uid: int
     inode: int
+    cgroup: int
 
 
 def waiting() -> list[Socket]:
@@ -95,8 +97,10 @@ def parse(protocol: str, message: bytes) -> Socket:
     if family == socket.AF_INET6:
         address = ipaddress.IPv6Address(packed)
         address = address.ipv4_mapped or address
-    only6 = any(kind == _INET_DIAG_SKV6ONLY and any(value) for kind, value in _attributes(message[_MESSAGE.size :]))
-    return Socket(protocol, address, _PORT.unpack(port)[0], only6, uid, inode)
+    told = dict(_attributes(message[_MESSAGE.size :]))
+    only6 = any(told.get(_INET_DIAG_SKV6ONLY, b""))
+    group = int.from_bytes(told.get(_INET_DIAG_CGROUP_ID, b""), sys.byteorder)
+    return Socket(protocol, address, _PORT.unpack(port)[0], only6, uid, inode, group)
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
