@@ -24,11 +24,14 @@ from harness.environment import (
     open_workspace,
 )
 
-from .catalogue import CATALOGUE
+from .catalogue import CATALOGUE, NETWORK
 from .readme import MarkersMissing, rewrite
 
 _INSIDE = "ansible_collections.linux.vserver.tests.benchmark.inside"
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_NAMES = (*CATALOGUE, *NETWORK)
+#: What the tests do without.
+_PACKAGES = {"gcc": "gcc", "gencat": "libc6-dev"}
 
 
 def say(line: str) -> None:
@@ -39,7 +42,7 @@ def measure(names: Sequence[str]) -> int:
     """Measure where nothing of the machine's own is within reach; the answer is an exit status."""
     space = open_workspace(_REPOSITORY, None)
     say(f"logs: {space.logs}")
-    for missing in install_packages(space):
+    for missing in install_packages(space, _PACKAGES):
         say(missing)
     make_environment(space)
     copy_tree(space)
@@ -82,17 +85,17 @@ def main() -> int:
         metavar="FIGURES",
         nargs="?",
         const="-",
-        help="measure nothing: rewrite the table in the README from the JSON lines in a file or on standard input",
+        help="measure nothing: rewrite the tables in the README from the JSON lines in a file or on standard input",
     )
     parser.add_argument(
         "--document", metavar="FILE", type=Path, default=_REPOSITORY / "README.md", help="another file for --readme"
     )
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.name) - set(CATALOGUE))
+    unknown = sorted(set(arguments.name) - set(_NAMES))
     if unknown:
-        parser.error(f"no such figure: {', '.join(unknown)} (there are {', '.join(CATALOGUE)})")
+        parser.error(f"no such figure: {', '.join(unknown)} (there are {', '.join(_NAMES)})")
     if arguments.list:
-        print("\n".join(CATALOGUE))
+        print("\n".join(_NAMES))
         return 0
     if arguments.readme is not None:
         try:
@@ -108,7 +111,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        return measure([name for name in CATALOGUE if name in arguments.name or not arguments.name])
+        return measure([name for name in _NAMES if name in arguments.name or not arguments.name])
     except SetupError as error:
         parser.error(str(error))
     except KeyboardInterrupt:

@@ -33,8 +33,18 @@ CATALOGUE: Mapping[str, Entry] = {
     "configure-noop": Entry("Configure a running guest as it is already", "ms", 15),
     "info": Entry(f"Tell all about {CROWD} running guests", "ms", 9),
     "attach": Entry("Attach one guest's address binding", "ms", 15),
+    "readdress": Entry("Change an address of a running guest", "ms", 15),
     "memory": Entry("Host memory for one idle guest", "KiB", 3),
     "mounts": Entry("Lines that one guest adds to the host's mount table", "mounts"),
     "disk": Entry("Disk space of a fresh clone", "KiB"),
     "module-noop": Entry("An Ansible task that finds nothing to change", "ms", 5),
+}
+
+#: Figures of the network, of which more is better: the host's own process, a guest, a guest behind veth and bridge.
+NETWORK: Mapping[str, Entry] = {
+    "net-stream": Entry("TCP, one stream", "B/s", 8),
+    "net-request": Entry("TCP, a byte there and one back", "/s", 8),
+    "net-connect": Entry("TCP connections taken and closed", "/s", 8),
+    "net-connect-out": Entry("TCP connections made by the guest", "/s", 8),
+    "net-datagram": Entry("UDP packets taken and answered", "/s", 8),
 }

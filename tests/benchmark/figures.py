@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -196,6 +197,17 @@ def attach(ground: Ground, rounds: int, say: Say) -> Values:
     return _side_by_side(ours, None, None, rounds, say)
 
 
+def readdress(ground: Ground, rounds: int, say: Say) -> Values:
+    (name,) = ground.crowd("moving", 1)
+    lifecycle.set_state(ground.site, name, "started", {})
+    addresses = itertools.cycle(["127.200.0.2", "127.200.0.1"])
+
+    def ours() -> float:
+        return _call(ground, "lifecycle.configure", name, "binding", {"addresses": [next(addresses)]})
+
+    return _side_by_side(ours, None, None, rounds, say)
+
+
 def memory(ground: Ground, rounds: int, say: Say) -> Values:
     names = ground.crowd("idle", CROWD)
     others = [f"peer{number}" for number in range(1, CROWD + 1)]
@@ -343,6 +355,7 @@ MEASURES: Mapping[str, Measure] = {
     "configure-noop": configure_noop,
     "info": guest_info,
     "attach": attach,
+    "readdress": readdress,
     "memory": memory,
     "mounts": mounts,
     "disk": disk,

@@ -8,32 +8,42 @@ from __future__ import annotations
 import sys
 import time
 
-from . import ground
-from .catalogue import CATALOGUE
+from . import ground, network
+from .catalogue import CATALOGUE, NETWORK, Entry
 from .figures import MEASURES
-from .measure import Figure
+from .measure import Comparison, Figure
 
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _line(name: str, entry: Entry, place: ground.Ground) -> str:
+    def detail(line: str) -> None:
+        say(f"  {line}")
+
+    if name in NETWORK:
+        return Comparison.of_rounds(name, entry.unit, network.MEASURES[name](place, entry.rounds, detail)).line()
+    values = MEASURES[name](place, entry.rounds, detail)
+    return Figure(name, values.ours, entry.unit, values.peer, values.peers).line()
+
+
 def main() -> int:
     status = 0
     with ground.opened(say) as place:
         for name in sys.argv[1:]:
-            entry = CATALOGUE[name]
+            entry = CATALOGUE.get(name) or NETWORK[name]
             began = time.monotonic()
             say(f"{name}: {entry.what} ({entry.unit})")
             try:
-                values = MEASURES[name](place, entry.rounds, lambda line: say(f"  {line}"))
+                line = _line(name, entry, place)
             except Exception as error:  # whatever it is, the other figures can still be had
                 say(f"{name}: failed: {type(error).__name__}: {error}")
                 status = 1
                 continue
             finally:
                 place.clear()
-            print(Figure(name, values.ours, entry.unit, values.peer, values.peers).line(), flush=True)
+            print(line, flush=True)
             say(f"{name}: {time.monotonic() - began:.1f} s")
     return status
 

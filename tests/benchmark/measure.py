@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,38 @@ class Figure:
     def of_line(cls, line: str) -> Figure:
         record: dict[str, Any] = json.loads(line)
         return cls(record["name"], record["value"], record["unit"], record["peer"], record["peer_value"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A result of the network: units a second of the host's own process, of a guest, and of one behind a bridge.
+
+    * ratio: the guest's to the host's: the median of the ratios of single rounds, which may differ from that of medians
+    """
+
+    name: str
+    unit: str
+    host: float
+    guest: float
+    bridge: float
+    ratio: float
+
+    def line(self) -> str:
+        """The comparison as one line of JSON."""
+        record = dataclasses.asdict(self)
+        return json.dumps(
+            {key: _rounded(value) if isinstance(value, float) else value for key, value in record.items()}
+        )
+
+    @classmethod
+    def of_line(cls, line: str) -> Comparison:
+        return cls(**json.loads(line))
+
+    @classmethod
+    def of_rounds(cls, name: str, unit: str, rounds: Sequence[Sequence[float]]) -> Comparison:
+        """Out of the rounds of all three: host, guest, bridge."""
+        host, guest, bridge = (statistics.median(samples) for samples in zip(*rounds))
+        return cls(name, unit, host, guest, bridge, statistics.median(own / plain for plain, own, _bridge in rounds))
 
 
 def _rounded(value: float) -> float:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from . import confine
 
@@ -33,6 +34,7 @@ PACKAGES = {
     "shellcheck": "shellcheck",
     "unshare": "util-linux",
 }
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 # ansible-core of requirements.txt runs on these.
 CONTROLLER_PYTHONS = ("3.11", "3.12", "3.13")
 KEPT_RUNS = 10
@@ -172,25 +174,28 @@ def _claimed(directory: Path, how: int) -> int:
     return descriptor
 
 
-def missing_packages() -> list[str]:
+def missing_packages(more: Mapping[str, str] = _NO_MORE) -> list[str]:
     """Debian packages whose programs are not here. Debian's own Python comes without the means to make environments."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=path)]
+    missing = [package for program, package in {**PACKAGES, **more}.items() if not shutil.which(program, path=path)]
     if subprocess.run([sys.executable, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode:
         missing.append("python3-venv")
     return missing
 
 
-def install_packages(space: Workspace) -> list[str]:
-    """Installs what is missing where that can be done. Answers with what is missing still, each with the way out."""
-    missing = missing_packages()
+def install_packages(space: Workspace, more: Mapping[str, str] = _NO_MORE) -> list[str]:
+    """Installs what is missing where that can be done. Answers with what is missing still, each with the way out.
+
+    ``more`` are programs and their packages that not everybody needs.
+    """
+    missing = missing_packages(more)
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         log = space.log("setup packages")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         if not space.call(["apt-get", "update"], log, cwd=space.run, extra=quiet):
             install = ["apt-get", "install", "-oDPkg::Lock::Timeout=300", "--yes", "--no-install-recommends", *missing]
             space.call(install, log, cwd=space.run, extra=quiet)
-        missing = missing_packages()
+        missing = missing_packages(more)
     return [f"package {name} is missing: install it, or run as root on Debian" for name in missing]
 
 
