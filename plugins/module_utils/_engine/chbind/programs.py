@@ -73,7 +73,7 @@ class BindingProgram:
     def program_type(self) -> ProgramType:
         return HOOKS[self.attach_type].program_type
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         return _name(HOOKS[self.attach_type].letters, bytes([self.attach_type]) + self.code.instructions)
 

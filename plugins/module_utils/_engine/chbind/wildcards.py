@@ -20,6 +20,7 @@ enter it in the table: an unconnected datagram socket on "any" hears its one add
 
 from __future__ import annotations
 
+import functools
 import socket
 from ipaddress import IPv4Address, IPv6Address
 
@@ -262,6 +263,7 @@ def _enter(asm: Assembler, *, overwrite: bool) -> None:
     asm.call(Helper.SOCK_HASH_UPDATE)
 
 
+@functools.cache
 def steer() -> Code:
     """When a packet looks for a listener: choose it if the packet's address is some binding's."""
     asm = start()
