@@ -84,17 +84,18 @@ def _is_bpf_file_system(path: Path) -> bool:
 def unpinned() -> Iterator[Steering]:
     """Make maps and load the program for a ``with`` block, with effect on nothing. Raises OSError."""
     with ExitStack() as stack:
-        maps = {name: stack.enter_context(bpf.opened(_create(name))) for name in (ASKED, LISTENERS, ADDRESSES)}
+        names = (ASKED, LISTENERS, ADDRESSES)
+        maps = {name: stack.enter_context(bpf.opened(_create(name, entries=1))) for name in names}
         stack.enter_context(bpf.opened(_load(maps)))
         yield Steering(maps[ASKED], maps[LISTENERS], maps[ADDRESSES])
 
 
-def _create(name: str) -> int:
+def _create(name: str, entries: int = _ENTRIES_MAX) -> int:
     if name == ASKED:
         return bpf_map.create_socket_storage(name)
     if name == LISTENERS:
-        return bpf_map.create_map(MapType.SOCKHASH, name, ListenerKey.LENGTH, _SOCKET_LENGTH, _ENTRIES_MAX)
-    return bpf_map.create_map(MapType.HASH, name, _ADDRESS_LENGTH, _OWNERS.size, _ENTRIES_MAX)
+        return bpf_map.create_map(MapType.SOCKHASH, name, ListenerKey.LENGTH, _SOCKET_LENGTH, entries)
+    return bpf_map.create_map(MapType.HASH, name, _ADDRESS_LENGTH, _OWNERS.size, entries)
 
 
 def _load(maps: dict[str, int]) -> int:
