@@ -21,7 +21,6 @@
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -51,22 +50,10 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec * 1e-9;
 }
 
-static int made(int type)
-{
-	int on = 1, fd = check(socket(AF_INET, type | SOCK_CLOEXEC, 0), "socket");
-
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (type == SOCK_STREAM)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	return fd;
-}
-
 static int connected(int type, const struct sockaddr_in *to)
 {
-	struct timeval patience = {.tv_sec = PATIENCE};
-	int fd = made(type);
+	int fd = check(socket(AF_INET, type | SOCK_CLOEXEC, 0), "socket");
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	check(connect(fd, (const struct sockaddr *)to, sizeof(*to)), "connect");
 	return fd;
 }
@@ -97,7 +84,8 @@ static void serve_connections(int listener, const char *kind)
 
 static void serve(const char *kind, struct sockaddr_in at)
 {
-	int datagrams = !strcmp(kind, "datagram"), fd = made(datagrams ? SOCK_DGRAM : SOCK_STREAM);
+	int datagrams = !strcmp(kind, "datagram");
+	int fd = check(socket(AF_INET, datagrams ? SOCK_DGRAM : SOCK_STREAM, 0), "socket");
 
 	check(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
 	check(bind(fd, (struct sockaddr *)&at, sizeof(at)), "bind");
@@ -159,6 +147,7 @@ static double rate(const char *kind, const struct sockaddr_in *to, double second
 	double began = now(), end = began + seconds;
 	long units;
 
+	alarm(PATIENCE); /* nobody waits for what does not come */
 	if (!strcmp(kind, "connect"))
 		units = connections(to, end);
 	else if (!strcmp(kind, "stream"))

@@ -26,7 +26,9 @@ from ..kernel.bpf_assembler import Assembler, Helper, Register
 from .policy import BindingPolicy
 from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs
 from .receivers import CGROUP
+from .socket_programs import bind6, show4
 from .steering import Steering, register, unpinned
+from .wildcards import enter_listener, note_v6only
 
 _ONLY6_BY_DEFAULT = Path("/proc/sys/net/ipv6/bindv6only")
 
@@ -98,14 +100,18 @@ def _probe_attaching() -> dict[str, Feature]:
 def _try_steering() -> str:
     some_policy = BindingPolicy(xid=2, ipv4=(IPv4Address("192.0.2.1"),), ipv6=(IPv6Address("2001:db8::1"),))
     modest = Dialect(low_ports=False, exact_errno=False, steering=True)
+    codes = {
+        bpf.AttachType.INET6_BIND: bind6(some_policy, modest),
+        bpf.AttachType.INET4_GETSOCKNAME: show4(some_policy, own_and_steered=True),
+        bpf.AttachType.SETSOCKOPT: note_v6only(),
+        bpf.AttachType.SOCK_OPS: enter_listener(some_policy),
+    }
     try:
         with ExitStack() as stack:
             steering = stack.enter_context(unpinned())
-            for program in binding_programs(some_policy, modest):
-                if program.code.maps:
-                    instructions = program.code.linked(steering.maps)
-                    kind, hook = program.program_type, program.attach_type
-                    stack.enter_context(bpf.opened(bpf.load_program(kind, instructions, program.name, hook)))
+            for hook, code in codes.items():
+                kind = HOOKS[hook].program_type
+                stack.enter_context(bpf.opened(bpf.load_program(kind, code.linked(steering.maps), "vs.probe", hook)))
     except OSError as error:
         return error.strerror or str(error)
     return ""
