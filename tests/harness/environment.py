@@ -26,12 +26,17 @@ from . import confine
 # What the tests call, and the Debian package that brings it.
 PACKAGES = {
     "crun": "crun",
+    "curl": "curl",
     "debootstrap": "debootstrap",
+    "dig": "bind9-dnsutils",
     "git": "git",
+    "go": "golang-go",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
+    "psql": "postgresql-client",
     "runc": "runc",
     "shellcheck": "shellcheck",
+    "ssh": "openssh-client",
     "unshare": "util-linux",
 }
 _NO_MORE: Mapping[str, str] = MappingProxyType({})

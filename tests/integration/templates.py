@@ -26,6 +26,18 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.template imp
 
 #: The name under which tests find the distribution's template.
 NAME = "debian"
+#: Answers with who was asked, at which address, from which.
+_NGINX = r"location = /who { return 200 \"$hostname $server_addr $remote_addr\\n\"; }"
+#: Servers as Debian installs them, but for what makes them answer tests.
+PROGRAMS: Mapping[str, Any] = {
+    "name": "programs",
+    "packages": ["bind9-dnsutils", "curl", "dnsmasq", "nginx-light", "nodejs", "openssh-server", "postgresql"],
+    "commands": [
+        ["sed", "-i", f"/server_name _;/a {_NGINX}", "/etc/nginx/sites-available/default"],
+        ["sh", "-c", "echo \"listen_addresses = '*'\" | tee -a /etc/postgresql/*/main/postgresql.conf"],
+        ["sh", "-c", "echo host all all all trust | tee /etc/postgresql/*/main/pg_hba.conf"],
+    ],
+}
 #: Builds nobody has asked for in as many seconds are thrown away.
 _KEPT = 14 * 86400
 _BUILD = """
@@ -82,6 +94,12 @@ def debian(cache: Path, online: Sequence[str]) -> Path:
 def debian_template(template_cache: Path, online: tuple[str, ...]) -> Path:
     """See :func:`debian`."""
     return debian(template_cache, online)
+
+
+@pytest.fixture(scope="session")
+def programs_template(template_cache: Path, online: tuple[str, ...]) -> Path:
+    """The directory of a template with the programs of :data:`PROGRAMS`. Not to be changed."""
+    return cached(template_cache, online, {**PROGRAMS, "suite": suite()})
 
 
 @pytest.fixture(scope="session")
