@@ -1103,6 +1103,66 @@ def test_a_closed_listener_is_gone(world: World, steered: binding_steering.Steer
     assert failure(lambda: client.connect((A2, 8095))) == "ECONNREFUSED"
 
 
+def datagram_server(place: Place, family: int, address: str, port: int = 0, v6only: int = 1) -> Socket:
+    made = place.socket(family, UDP)
+    if family == V6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+    made.bind((address, port))
+    return made
+
+
+@pytest.mark.parametrize("how", ["sendto", "connect", "bound to any"])
+@pytest.mark.parametrize(
+    ("family", "v6only", "address"),
+    [(V4, 1, "127.0.0.1"), (V6, 1, "::1"), (V6, 0, "127.0.0.1"), (V4, 1, "::ffff:127.0.0.1")],
+)
+def test_a_wildcard_datagram_socket_hears_localhost(
+    world: World, steered: binding_steering.Steering, family: int, v6only: int, address: str, how: str
+) -> None:
+    """A name server on "any", asked at 127.0.0.1 in its guest; dig binds to "any" before it asks."""
+    server = datagram_server(world.a, family, "0.0.0.0" if family == V4 else "::", v6only=v6only)
+    client = world.a.socket(V6 if ":" in address else V4, UDP)
+    if how == "bound to any":
+        if address == "::1":
+            client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        client.bind(("::" if ":" in address else "0.0.0.0", 0))
+    target = (address, server.getsockname()[1])
+    if how == "connect":
+        client.connect(target)
+        client.send(b"x")
+        assert client.getpeername()[0] == address
+    else:
+        client.sendto(b"x", target)
+    data, origin = server.recvfrom(9)
+    own = (A if "." in address else A6) if how == "bound to any" else loopback_of(V4 if "." in address else V6)
+    assert (data, _plain(origin[0])) == (b"x", own)
+    server.sendto(b"y", origin)
+    assert client.recvfrom(9)[1][0] == address
+
+
+@pytest.mark.parametrize(("any_address", "own", "loopback"), [("0.0.0.0", A, "127.0.0.1"), ("::", A6, "::1")])
+def test_only_a_wildcard_datagram_socket_hears_localhost(
+    world: World, steered: binding_steering.Steering, any_address: str, own: str, loopback: str
+) -> None:
+    """Not one that names an address, not another guest's, and none where one is bound to localhost itself."""
+    family = V6 if ":" in own else V4
+    client = world.a.socket(family, UDP)
+    named = datagram_server(world.a, family, own)
+    port = named.getsockname()[1]
+    foreign = datagram_server(world.b, family, any_address, port)
+    client.sendto(b"x", (loopback, port))
+    assert silent(named) and silent(foreign)
+    named.close()
+    wildcard = datagram_server(world.a, family, any_address, port)
+    local = datagram_server(world.a, family, loopback, port)
+    client.sendto(b"y", (loopback, port))
+    assert local.recv(9) == b"y"
+    local.close()
+    client.sendto(b"z", (loopback, port))
+    assert wildcard.recv(9) == b"z"
+    assert silent(foreign)
+
+
 def test_addresses_come_and_go_under_a_listener(world: World, steered: binding_steering.Steering) -> None:
     listener = world.a.listener(V4, "0.0.0.0")
     assert connects(world.host, A2, listener)

@@ -37,7 +37,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_a
 from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FOUND, PACKET, SOCKET, Machine
 
 MAPS = {ASKED: 1, LISTENERS: 2, ADDRESSES: 3}
-WILDCARD4, WILDCARD6, ONLY6, NOT_ONLY6 = 1, 2, 4, 8
+WILDCARD4, WILDCARD6, ONLY6, NOT_ONLY6, OWNER_SHIFT = 1, 2, 4, 8, 8
 XID = 514
 BOTH = policy_of(XID, map(ip_interface, ("192.0.2.10/24", "198.51.100.10/24", "2001:db8::10/64", "2001:db8::11/64")))
 LOOPBACK4, LOOPBACK6 = loopback_addresses(XID)
@@ -101,7 +101,8 @@ NO4 = dataclasses.replace(BOTH, ipv4=(), sources4=())
 def test_bind_notes_what_was_asked_for(
     policy: BindingPolicy, address: str, asked: int, given: str, stored: int
 ) -> None:
-    assert bind(policy, address, asked) == (3, given, stored)
+    owner = XID << OWNER_SHIFT if stored & (WILDCARD4 | WILDCARD6) else 0
+    assert bind(policy, address, asked) == (3, given, stored | owner)
 
 
 def test_bind_without_an_ipv6_address_for_an_ipv6_only_socket() -> None:

@@ -12,7 +12,12 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from ..kernel.bpf_assembler import Assembler, Code, Helper, Register
 from ..kernel.bpf_context import Field, Sock, SockAddr, SockaddrIn, SockaddrIn6
 from .policy import BindingPolicy
-from .receivers import refuse_wildcard_listener4, refuse_wildcard_listener6
+from .receivers import (
+    divert_datagrams4,
+    divert_datagrams6,
+    refuse_wildcard_listener4,
+    refuse_wildcard_listener6,
+)
 from .vocabulary import (
     ADDRESS,
     ANY4,
@@ -46,7 +51,7 @@ _STACK = -32
 def connect4(policy: BindingPolicy, dialect: Dialect) -> Code:
     asm = start()
     asm.load(ADDRESS, CTX, SockAddr.USER_IP4)
-    _destination4(asm, policy, SockAddr.USER_IP4, connecting=True)
+    _destination4(asm, policy, dialect, SockAddr.USER_IP4, connecting=True)
     asm.label("source4")
     _unless_bound(asm, (Sock.SRC_IP4,), "allow")
     asm.move(SCRATCH, socket.AF_INET)
@@ -62,10 +67,10 @@ def connect4(policy: BindingPolicy, dialect: Dialect) -> Code:
 def connect6(policy: BindingPolicy, dialect: Dialect) -> Code:
     asm = start()
     load6(asm, CTX, SockAddr.USER_IP6)
-    _destination6(asm, policy, connecting=True)
+    _destination6(asm, policy, dialect, connecting=True)
     asm.label("mapped")
     asm.move(ADDRESS, QUARTERS[3])
-    _destination4(asm, policy, SockAddr.USER_IP6[3], connecting=True)
+    _destination4(asm, policy, dialect, SockAddr.USER_IP6[3], connecting=True)
     asm.label("source4")
     store6(asm, Register.R10, _stack6(), MAPPED.network_address)
     asm.store(Register.R10, _stack6()[3], SOURCE)
@@ -83,7 +88,7 @@ def connect6(policy: BindingPolicy, dialect: Dialect) -> Code:
 def sendmsg4(policy: BindingPolicy, dialect: Dialect) -> Code:
     asm = start()
     asm.load(ADDRESS, CTX, SockAddr.USER_IP4)
-    _destination4(asm, policy, SockAddr.USER_IP4, connecting=False)
+    _destination4(asm, policy, dialect, SockAddr.USER_IP4, connecting=False)
     asm.label("source4")
     asm.load(ADDRESS, CTX, SockAddr.MSG_SRC_IP4)
     asm.jump_if(ADDRESS, "!=", number(ANY4.packed), "explicit")
@@ -100,7 +105,7 @@ def sendmsg4(policy: BindingPolicy, dialect: Dialect) -> Code:
 def sendmsg6(policy: BindingPolicy, dialect: Dialect) -> Code:
     asm = start()
     load6(asm, CTX, SockAddr.USER_IP6)
-    _destination6(asm, policy, connecting=False)
+    _destination6(asm, policy, dialect, connecting=False)
     asm.label("source6")
     load6(asm, CTX, SockAddr.MSG_SRC_IP6)
     if_is6(asm, ANY6, "implicit")
@@ -131,7 +136,7 @@ def _stack6() -> tuple[Field, ...]:
     return tuple(field + _STACK for field in SockaddrIn6.ADDRESS)
 
 
-def _destination4(asm: Assembler, policy: BindingPolicy, field: Field, *, connecting: bool) -> None:
+def _destination4(asm: Assembler, policy: BindingPolicy, dialect: Dialect, field: Field, *, connecting: bool) -> None:
     """Decide about the destination in ADDRESS (and ``field``), and choose SOURCE for it; ends at "source4".
 
     Goes to "allow" where the kernel shall choose the source.
@@ -167,10 +172,12 @@ def _destination4(asm: Assembler, policy: BindingPolicy, field: Field, *, connec
         asm.move(SOURCE, number(policy.loopback4.packed))
         if connecting:
             refuse_wildcard_listener4(asm)
+        if dialect.steering:
+            divert_datagrams4(asm, policy, field)
         asm.jump("source4")
 
 
-def _destination6(asm: Assembler, policy: BindingPolicy, *, connecting: bool) -> None:
+def _destination6(asm: Assembler, policy: BindingPolicy, dialect: Dialect, *, connecting: bool) -> None:
     """Decide about the destination in QUARTERS, and put the source for it on the stack; goes to "source6".
 
     Goes to "mapped" for IPv4 in disguise, to "allow" where the kernel shall choose the source.
@@ -203,6 +210,8 @@ def _destination6(asm: Assembler, policy: BindingPolicy, *, connecting: bool) ->
         store6(asm, Register.R10, _stack6(), policy.loopback6)
         if connecting:
             refuse_wildcard_listener6(asm)
+        if dialect.steering:
+            divert_datagrams6(asm, policy)
         asm.jump("source6")
     elif default:
         asm.label("to default")

@@ -127,7 +127,8 @@ HOOKS: Mapping[AttachType, Hook] = MappingProxyType(
 @functools.lru_cache(maxsize=256)
 def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple[BindingProgram, ...]:
     """Return the programs that enforce ``policy``, in the order of :data:`HOOKS`: tight first."""
-    shown4, shown6 = show4(policy), show6(policy)
+    shown4 = show4(policy, diverted=dialect.steering)
+    shown6 = show6(policy, diverted=dialect.steering)
     codes = {
         AttachType.INET_SOCK_CREATE: create(policy, dialect),
         AttachType.INET_INGRESS: packets(policy, incoming=True),

@@ -12,6 +12,9 @@ to an own one of the first kind), and a datagram goes to a wildcard socket only 
 
 Inwards: what opens a connection, and every datagram, has to come from a socket whose cgroup is ours. Of a sender that
 has closed its socket already nothing is known any more; its packet passes.
+
+A datagram to 127.0.0.1 or ::1 for which there is no socket goes to the context's own wildcard socket instead, which is
+on the first address of the family (see ``wildcards``). So `dig @127.0.0.1` finds a name server that listens on "any".
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import socket
 
 from ..kernel.bpf_assembler import Assembler, Helper, Register
 from ..kernel.bpf_context import Field, IPv4Header, IPv6Header, Sock, SockAddr, Tuple4, Tuple6
-from .vocabulary import ADDRESS, CTX, PACKET, SCRATCH, SOURCE, need
+from .policy import BindingPolicy
+from .vocabulary import ADDRESS, CTX, PACKET, SCRATCH, SOURCE, need, number, store6
+from .wildcards import load_wildcard, note_diverted
 
 #: The number every program with such a check needs when it is loaded: the id of the cgroup it is attached to.
 CGROUP = "cgroup"
@@ -54,13 +59,56 @@ def refuse_wildcard_listener6(asm: Assembler) -> None:
     done = asm.unique("no listener")
     asm.load(SCRATCH, CTX, SockAddr.PROTOCOL)
     asm.jump_if(SCRATCH, "!=", socket.IPPROTO_TCP, done)
-    for origin, source, destination in zip(SockAddr.USER_IP6, Tuple6.SOURCE, Tuple6.DESTINATION):
-        asm.load(SCRATCH, CTX, origin)
-        asm.store(Register.R10, source + _STACK, SCRATCH)
-        asm.store(Register.R10, destination + _STACK, SCRATCH)
+    _set_addresses6(asm)
     _set_ports(asm, Tuple6.PORTS, Tuple6.DESTINATION_PORT)
     _look_up(asm, Helper.SK_LOOKUP_TCP, Tuple6.LENGTH, done)
     _refuse_if_wildcard(asm, Sock.SRC_IP6)
+    asm.label(done)
+
+
+def divert_datagrams4(asm: Assembler, policy: BindingPolicy, field: Field) -> None:
+    """In a connect or sendmsg program, for the private loopback address in ADDRESS and ``field``; ADDRESS is lost."""
+    if not policy.ipv4 or not policy.loopback4:
+        return
+    done, vacant = asm.unique("heard"), asm.unique("vacant")
+    first = number(policy.ipv4[0].packed)
+    asm.jump_if(ADDRESS, "!=", number(policy.loopback4.packed), done)
+    asm.load(SCRATCH, CTX, SockAddr.PROTOCOL)
+    asm.jump_if(SCRATCH, "!=", socket.IPPROTO_UDP, done)
+    for part in (Tuple4.SOURCE, Tuple4.DESTINATION):
+        asm.store(Register.R10, part + _STACK, ADDRESS)
+    _set_ports(asm, Tuple4.PORTS, Tuple4.DESTINATION_PORT)
+    _look_up(asm, Helper.SK_LOOKUP_UDP, Tuple4.LENGTH, vacant)
+    _unless_anywhere(asm, (Sock.SRC_IP4,), done)
+    asm.label(vacant)
+    asm.move(SCRATCH, first)
+    asm.store(Register.R10, Tuple4.DESTINATION + _STACK, SCRATCH)
+    _look_up(asm, Helper.SK_LOOKUP_UDP, Tuple4.LENGTH, done)
+    _unless_wildcard(asm, policy, socket.AF_INET, done)
+    note_diverted(asm)
+    asm.move(SCRATCH, first)
+    asm.store(CTX, field, SCRATCH)
+    asm.label(done)
+
+
+def divert_datagrams6(asm: Assembler, policy: BindingPolicy) -> None:
+    """The same for the IPv6 loopback address in the context. A dual-stack socket is on no IPv6 address, see there."""
+    first = policy.default_source6
+    if first is None:
+        return
+    done, vacant = asm.unique("heard"), asm.unique("vacant")
+    asm.load(SCRATCH, CTX, SockAddr.PROTOCOL)
+    asm.jump_if(SCRATCH, "!=", socket.IPPROTO_UDP, done)
+    _set_addresses6(asm)
+    _set_ports(asm, Tuple6.PORTS, Tuple6.DESTINATION_PORT)
+    _look_up(asm, Helper.SK_LOOKUP_UDP, Tuple6.LENGTH, vacant)
+    _unless_anywhere(asm, Sock.SRC_IP6, done)
+    asm.label(vacant)
+    store6(asm, Register.R10, tuple(part + _STACK for part in Tuple6.DESTINATION), first)
+    _look_up(asm, Helper.SK_LOOKUP_UDP, Tuple6.LENGTH, done)
+    _unless_wildcard(asm, policy, socket.AF_INET6, done)
+    note_diverted(asm)
+    store6(asm, CTX, SockAddr.USER_IP6, first)
     asm.label(done)
 
 
@@ -136,6 +184,13 @@ def _copy_tuple(
         position += field.size
 
 
+def _set_addresses6(asm: Assembler) -> None:
+    for origin, source, destination in zip(SockAddr.USER_IP6, Tuple6.SOURCE, Tuple6.DESTINATION):
+        asm.load(SCRATCH, CTX, origin)
+        asm.store(Register.R10, source + _STACK, SCRATCH)
+        asm.store(Register.R10, destination + _STACK, SCRATCH)
+
+
 def _set_ports(asm: Assembler, ports: Field, destination: Field) -> None:
     asm.move(SCRATCH, 0)
     asm.store(Register.R10, ports + _STACK, SCRATCH)
@@ -167,6 +222,20 @@ def _load_bound_address(asm: Assembler, fields: tuple[Field, ...]) -> None:
 def _release(asm: Assembler) -> None:
     asm.move(Register.R1, _FOUND)
     asm.call(Helper.SK_RELEASE)
+
+
+def _unless_anywhere(asm: Assembler, fields: tuple[Field, ...], target: str) -> None:
+    """Release the socket in _FOUND, and jump if it has an address."""
+    _load_bound_address(asm, fields)
+    _release(asm)
+    asm.jump_if(ADDRESS, "!=", 0, target)
+
+
+def _unless_wildcard(asm: Assembler, policy: BindingPolicy, family: int, target: str) -> None:
+    """Release the socket in _FOUND, and jump if it is not the context's own, asking for "any" of this family."""
+    load_wildcard(asm, policy, family, _FOUND)
+    _release(asm)
+    asm.jump_if(ADDRESS, "!=", 0, target)
 
 
 def _refuse_if_wildcard(asm: Assembler, fields: tuple[Field, ...]) -> None:

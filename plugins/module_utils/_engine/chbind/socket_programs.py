@@ -38,7 +38,7 @@ from .vocabulary import (
     store6,
     translate_loopback4,
 )
-from .wildcards import bind_any6, note_wildcard4, show_any4, show_any6
+from .wildcards import bind_any6, note_wildcard4, show_any4, show_any6, unless_diverted
 
 
 def bind4(policy: BindingPolicy, dialect: Dialect) -> Code:
@@ -91,7 +91,7 @@ def _bind_ipv4(asm: Assembler, policy: BindingPolicy, dialect: Dialect, field: F
         asm.move(ADDRESS, number(policy.primary4.packed))
         asm.store(CTX, field, ADDRESS)
         if dialect.steering:
-            note_wildcard4(asm)
+            note_wildcard4(asm, policy)
         asm.jump("allow")
         asm.label(specific)
     translate_loopback4(asm, policy, field, private="allow", real="allow")
@@ -108,18 +108,21 @@ def _bind_ending(asm: Assembler, dialect: Dialect) -> Code:
     return asm.assemble()
 
 
-def show4(policy: BindingPolicy, *, own_and_steered: bool = False) -> Code:
-    """The private loopback is shown as 127.0.0.1; with ``own_and_steered`` a wildcard socket's own name as 0.0.0.0."""
+def show4(policy: BindingPolicy, *, own_and_steered: bool = False, diverted: bool = False) -> Code:
+    """The private loopback is shown as 127.0.0.1; with ``own_and_steered`` a wildcard socket's own name as 0.0.0.0.
+
+    With ``diverted`` a peer that was spoken to as 127.0.0.1 is shown as that, wherever it is.
+    """
     asm = start()
     if own_and_steered:
         show_any4(asm)
     asm.load(ADDRESS, CTX, SockAddr.USER_IP4)
-    _show_loopback4(asm, policy, SockAddr.USER_IP4)
+    _show_loopback4(asm, policy, SockAddr.USER_IP4, diverted=diverted)
     allow(asm)
     return asm.assemble()
 
 
-def show6(policy: BindingPolicy, *, own_and_steered: bool = False) -> Code:
+def show6(policy: BindingPolicy, *, own_and_steered: bool = False, diverted: bool = False) -> Code:
     """The private loopback is shown as ::1, and mapped as ::ffff:127.0.0.1; a wildcard socket's own name as ::."""
     asm = start()
     if own_and_steered:
@@ -128,21 +131,30 @@ def show6(policy: BindingPolicy, *, own_and_steered: bool = False) -> Code:
     if_in6(asm, MAPPED, "mapped")
     if policy.loopback6:
         if_is6(asm, policy.loopback6, "loopback")
+        if diverted and policy.default_source6:
+            if_is6(asm, policy.default_source6, "first")
     asm.jump("allow")
+    asm.label("first")
+    unless_diverted(asm, "allow")
     asm.label("loopback")
     store6(asm, CTX, SockAddr.USER_IP6, LOOPBACK6)
     asm.jump("allow")
     asm.label("mapped")
     asm.move(ADDRESS, QUARTERS[3])
-    _show_loopback4(asm, policy, SockAddr.USER_IP6[3])
+    _show_loopback4(asm, policy, SockAddr.USER_IP6[3], diverted=diverted)
     allow(asm)
     return asm.assemble()
 
 
-def _show_loopback4(asm: Assembler, policy: BindingPolicy, field: Field) -> None:
+def _show_loopback4(asm: Assembler, policy: BindingPolicy, field: Field, *, diverted: bool) -> None:
     network = policy.loopback4_network
-    if network:
+    if network and policy.loopback4:
         if_in4(asm, ADDRESS, network, "private")
+        if diverted and policy.ipv4:
+            asm.jump_if(ADDRESS, "!=", number(policy.ipv4[0].packed), "allow")
+            unless_diverted(asm, "allow")
+            asm.move(ADDRESS, number(policy.loopback4.packed))
+            asm.jump("private")
     asm.jump("allow")
     asm.label("private")
     exchange_network(asm, ADDRESS, LOOPBACK4_SHOWN)

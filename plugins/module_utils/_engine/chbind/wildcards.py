@@ -15,7 +15,8 @@ serve both families; an IPv6-only one on an IPv6 address. So pairs of an IPv4 an
 as well as dual-stack servers (Go, Java, Node). That bind can tell them apart takes a look at setsockopt(IPV6_V6ONLY).
 
 Only TCP listeners are steered, because there is no event in the life of a datagram socket at which a program could
-enter it in the table: an unconnected datagram socket on "any" hears its one address.
+enter it in the table: an unconnected datagram socket on "any" hears its one address. What its own guest sends to
+127.0.0.1 or ::1 is diverted there, see ``receivers``.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ from .vocabulary import (
 #: Maps the programs use. What a socket asked for; (address, owner, port, family) → listener; address → owners.
 ASKED, LISTENERS, ADDRESSES = "vs_asked", "vs_listeners", "vs_owners"
 
-#: Bits in ASKED.
-_WILDCARD4, _WILDCARD6, _ONLY6, _NOT_ONLY6 = 1, 2, 4, 8
+#: Bits in ASKED; _DIVERTED: sent to localhost what a wildcard socket shall hear.
+_WILDCARD4, _WILDCARD6, _ONLY6, _NOT_ONLY6, _DIVERTED = 1, 2, 4, 8, 16
+#: In ASKED, a wildcard socket's owner.
+_OWNER_SHIFT, _OWNER_MASK = 8, 0xFFFF00
 
 
 class ListenerKey:
@@ -72,9 +75,9 @@ _STATE_CLOSE, _STATE_LISTEN = 7, 10
 _IPV6_V6ONLY = 26
 
 
-def note_wildcard4(asm: Assembler) -> None:
+def note_wildcard4(asm: Assembler, policy: BindingPolicy) -> None:
     """In a bind program, after 0.0.0.0 was asked for; "refuse" when there is no memory."""
-    _note(asm, _WILDCARD4)
+    _note(asm, _WILDCARD4 | policy.owner << _OWNER_SHIFT)
 
 
 def bind_any6(asm: Assembler, policy: BindingPolicy, *, only6_by_default: bool) -> None:
@@ -95,7 +98,7 @@ def bind_any6(asm: Assembler, policy: BindingPolicy, *, only6_by_default: bool) 
         if address is None:
             asm.jump("refuse")
             continue
-        asm.bit_or(SOURCE, flags)
+        asm.bit_or(SOURCE, flags | policy.owner << _OWNER_SHIFT)
         asm.store(SCRATCH, Field(0), SOURCE)
         store6(asm, CTX, SockAddr.USER_IP6, as_ipv6(address))
         asm.jump("allow")
@@ -143,12 +146,41 @@ def _unless_waiting(asm: Assembler, target: str) -> None:
     asm.label(waiting)
 
 
-def _note(asm: Assembler, flags: int) -> None:
+def load_wildcard(asm: Assembler, policy: BindingPolicy, family: int, found: Register) -> None:
+    """Put 0 in ADDRESS if the socket ``found`` is a wildcard one of the policy's context and the family."""
+    wanted = (_WILDCARD4 if family == socket.AF_INET else _WILDCARD6) | policy.owner << _OWNER_SHIFT
+    nothing = asm.unique("nothing asked")
+    asm.move(ADDRESS, 1)
+    asm.move(SCRATCH, found)
+    _asked_of_listener(asm)
+    asm.jump_if(SCRATCH, "==", 0, nothing, wide=True)
+    asm.load(SCRATCH, SCRATCH, Field(0))
+    asm.bit_and(SCRATCH, wanted | _OWNER_MASK)
+    asm.jump_if(SCRATCH, "!=", wanted, nothing)
+    asm.move(ADDRESS, 0)
+    asm.label(nothing)
+
+
+def note_diverted(asm: Assembler) -> None:
+    """In a connect or sendmsg program: remember that the context's socket speaks to localhost; SOURCE stays."""
+    _note(asm, _DIVERTED, ADDRESS)
+
+
+def unless_diverted(asm: Assembler, target: str) -> None:
+    """Jump if :func:`note_diverted` was not called for the context's socket; ADDRESS stays."""
+    _asked(asm, create=False)
+    asm.jump_if(SCRATCH, "==", 0, target, wide=True)
+    asm.load(SCRATCH, SCRATCH, Field(0))
+    asm.bit_and(SCRATCH, _DIVERTED)
+    asm.jump_if(SCRATCH, "==", 0, target)
+
+
+def _note(asm: Assembler, flags: int, register: Register = SOURCE) -> None:
     _asked(asm, create=True)
     asm.jump_if(SCRATCH, "==", 0, "refuse", wide=True)
-    asm.load(SOURCE, SCRATCH, Field(0))
-    asm.bit_or(SOURCE, flags)
-    asm.store(SCRATCH, Field(0), SOURCE)
+    asm.load(register, SCRATCH, Field(0))
+    asm.bit_or(register, flags)
+    asm.store(SCRATCH, Field(0), register)
 
 
 def _asked(asm: Assembler, *, create: bool, sk: Field = SockAddr.SK) -> None:
