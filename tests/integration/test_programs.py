@@ -233,7 +233,7 @@ def test_a_server_answers_on_every_address_of_its_guest(world: World, service: s
 @pytest.mark.parametrize("name", ADDRESSES)
 @pytest.mark.parametrize("service", SERVICES)
 def test_localhost_is_the_guest_itself(world: World, service: str, name: str) -> None:
-    # dig over TCP binds to ::, see there.
+    # dig over TCP: see above.
     answers = {"dnsmasq": [name, name], "dnsmasq over TCP": [name, None]}
     assert world.who(name, service, LOCALHOST) == answers.get(service, [f"{name} {own} {own}" for own in LOCALHOST])
 
