@@ -28,13 +28,13 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.wildc
     ASKED,
     LISTENERS,
     OWNERS,
+    REUSE,
     enter_listener,
-    note_v6only,
     steer,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf import AttachType
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import Helper
-from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FOUND, PACKET, SOCKET, Machine
+from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FOUND, SOCKET, Machine
 
 MAPS = {ASKED: 1, LISTENERS: 2, ADDRESSES: 3}
 WILDCARD4, WILDCARD6, ONLY6, NOT_ONLY6, OWNER_SHIFT = 1, 2, 4, 8, 8
@@ -66,12 +66,25 @@ def bind(policy: BindingPolicy, address: str, asked: int | None, *, only6: bool 
     program = next(program for program in binding_programs(policy, dialect) if program.attach_type is hook)
 
     def storage(_ignored: Machine, arguments: list[int]) -> int:
-        assert arguments[:4] == [MAPS[ASKED], SOCKET, 0, 1]
+        assert arguments[:3] == [MAPS[ASKED], SOCKET, 0]
         return 0 if asked is None else STORED
 
-    helpers = {Helper.SK_STORAGE_GET: storage, Helper.SET_RETVAL: lambda _ignored, arguments: 0}
+    def set_option(machine: Machine, arguments: list[int]) -> int:
+        assert asked is not None and asked & REUSE
+        assert arguments[:3] == [CONTEXT, socket.SOL_SOCKET, socket.SO_REUSEADDR]
+        assert struct.unpack("=I", machine.read(arguments[3], arguments[4])) == (1,)
+        options.append(arguments[2])
+        return 0
+
+    options: list[int] = []
+    helpers = {
+        Helper.SK_STORAGE_GET: storage,
+        Helper.SET_RETVAL: lambda _ignored, arguments: 0,
+        Helper.SETSOCKOPT: set_option,
+    }
     machine = Machine({CONTEXT: context, SOCKET: bytearray(80), STORED: stored}, helpers)
     value = machine.run(program.code.linked(MAPS))
+    assert bool(options) == bool(value and asked and asked & REUSE)
     result = IPv6Address(bytes(context[8:24])) if six else IPv4Address(bytes(context[4:8]))
     return value, str(getattr(result, "ipv4_mapped", None) or result), struct.unpack("=I", stored)[0]
 
@@ -85,6 +98,9 @@ NO4 = dataclasses.replace(BOTH, ipv4=(), sources4=())
     [
         (BOTH, "0.0.0.0", 0, "192.0.2.10", WILDCARD4),
         (BOTH, "198.51.100.10", 0, "198.51.100.10", 0),
+        (BOTH, "198.51.100.10", REUSE, "198.51.100.10", REUSE),
+        (BOTH, "0.0.0.0", REUSE, "192.0.2.10", REUSE | WILDCARD4),
+        (BOTH, "::", REUSE | ONLY6, "2001:db8::10", REUSE | ONLY6 | WILDCARD6),
         (BOTH, "127.0.0.1", 0, str(LOOPBACK4), 0),
         (BOTH, "::", 0, "192.0.2.10", WILDCARD4 | WILDCARD6),
         (BOTH, "::", NOT_ONLY6, "192.0.2.10", NOT_ONLY6 | WILDCARD4 | WILDCARD6),
@@ -153,30 +169,6 @@ def test_a_waiting_socket_shows_any(own: str, asked: int | None, state: int, sho
     machine = Machine(regions, {Helper.SK_STORAGE_GET: lambda _ignored, arguments: 0 if asked is None else STORED})
     assert machine.run(code.linked(MAPS)) == 1
     assert bytes(context[8:24] if six else context[4:8]) == ip_address(shown).packed
-
-
-@pytest.mark.parametrize(
-    ("level", "name", "value", "before", "after"),
-    [
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, b"\1\0\0\0", 0, ONLY6),
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, b"\0\0\0\0", 0, NOT_ONLY6),
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, b"\0\0\0\0", ONLY6, NOT_ONLY6),
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, b"\0\1\0\0" + bytes(99), NOT_ONLY6, ONLY6),
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, b"\1\0\0", 0, 0),
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, b"", 0, 0),
-        (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, b"\1\0\0\0", 0, 0),
-        (socket.SOL_SOCKET, socket.IPV6_V6ONLY, b"\1\0\0\0", 0, 0),
-    ],
-)
-def test_v6only_is_noted_and_nothing_changed(level: int, name: int, value: bytes, before: int, after: int) -> None:
-    context, stored = bytearray(40), bytearray(struct.pack("=I", before))
-    struct.pack_into("=QQQIII", context, 0, SOCKET, PACKET, PACKET + len(value), level, name, len(value))
-    regions = {CONTEXT: context, PACKET: bytearray(value), STORED: stored}
-    machine = Machine(regions, {Helper.SK_STORAGE_GET: lambda _ignored, arguments: STORED})
-    assert machine.run(note_v6only().linked(MAPS)) == 1
-    assert struct.unpack("=I", stored) == (after,)
-    assert struct.unpack_from("=I", context, 32) == (0,)
-    assert regions[PACKET] == value
 
 
 def key(address: str = "::", owner: int = 0, port: int = 80, family: int = 0, slot: int = 0) -> bytes:

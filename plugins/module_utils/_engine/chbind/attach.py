@@ -23,12 +23,13 @@ from pathlib import Path
 from ..errors import Unsupported, VserverError
 from ..kernel import bpf, bpf_map
 from ..kernel.bpf_assembler import Assembler, Helper, Register
+from .option_program import options
 from .policy import BindingPolicy
 from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs
 from .receivers import CGROUP
 from .socket_programs import bind6, show4
 from .steering import Steering, register, unpinned
-from .wildcards import enter_listener, note_v6only
+from .wildcards import enter_listener
 
 _ONLY6_BY_DEFAULT = Path("/proc/sys/net/ipv6/bindv6only")
 
@@ -103,7 +104,7 @@ def _try_steering() -> str:
     codes = {
         bpf.AttachType.INET6_BIND: bind6(some_policy, modest),
         bpf.AttachType.INET4_GETSOCKNAME: show4(some_policy, own_and_steered=True),
-        bpf.AttachType.SETSOCKOPT: note_v6only(),
+        bpf.AttachType.SETSOCKOPT: options(some_policy),
         bpf.AttachType.SOCK_OPS: enter_listener(some_policy),
     }
     try:

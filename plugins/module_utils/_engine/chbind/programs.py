@@ -37,11 +37,12 @@ from types import MappingProxyType
 from ..kernel.bpf import AttachType, ProgramType
 from ..kernel.bpf_assembler import Code
 from .destination_programs import connect4, connect6, sendmsg4, sendmsg6
+from .option_program import options
 from .packet_filters import packets
 from .policy import BindingPolicy
 from .socket_programs import bind4, bind6, create, show4, show6
 from .vocabulary import DIALECT, Dialect
-from .wildcards import enter_listener, note_v6only
+from .wildcards import enter_listener
 
 __all__ = [
     "HOOKS",
@@ -147,6 +148,6 @@ def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple
         AttachType.INET6_GETPEERNAME: shown6,
     }
     if dialect.steering:
-        codes[AttachType.SETSOCKOPT] = note_v6only()
+        codes[AttachType.SETSOCKOPT] = options(policy)
         codes[AttachType.SOCK_OPS] = enter_listener(policy)
     return tuple(BindingProgram(attach_type, codes[attach_type]) for attach_type in HOOKS if attach_type in codes)

@@ -10,6 +10,7 @@ import socket
 
 from ..kernel.bpf_assembler import Assembler, Code
 from ..kernel.bpf_context import Field, Sock, SockAddr
+from .option_program import reuse_if_asked
 from .policy import BindingPolicy
 from .vocabulary import (
     ADDRESS,
@@ -103,7 +104,10 @@ def _bind_ipv4(asm: Assembler, policy: BindingPolicy, dialect: Dialect, field: F
 
 
 def _bind_ending(asm: Assembler, dialect: Dialect) -> Code:
-    allow(asm, 3 if dialect.low_ports else 1)
+    asm.label("allow")
+    if dialect.steering:
+        reuse_if_asked(asm)
+    asm.leave(3 if dialect.low_ports else 1)
     refuse(asm, "refuse", errno.EADDRNOTAVAIL, dialect)
     return asm.assemble()
 

@@ -124,9 +124,9 @@ def refuse(asm: Assembler, label: str, error: int, dialect: Dialect) -> None:
     asm.leave(0)
 
 
-def allow(asm: Assembler, value: int = 1) -> None:
+def allow(asm: Assembler) -> None:
     asm.label("allow")
-    asm.leave(value)
+    asm.leave(1)
 
 
 def need(asm: Assembler, length: int) -> None:

@@ -26,7 +26,7 @@ import socket
 from ipaddress import IPv4Address, IPv6Address
 
 from ..kernel.bpf_assembler import Assembler, Code, Helper, Register
-from ..kernel.bpf_context import Field, SkLookup, Sock, SockAddr, SockOps, Sockopt, words
+from ..kernel.bpf_context import Field, SkLookup, Sock, SockAddr, SockOps, words
 from .policy import BindingPolicy
 from .vocabulary import (
     ADDRESS,
@@ -45,8 +45,9 @@ from .vocabulary import (
 #: Maps the programs use. What a socket asked for; (address, owner, port, family) → listener; address → owners.
 ASKED, LISTENERS, ADDRESSES = "vs_asked", "vs_listeners", "vs_owners"
 
-#: Bits in ASKED; _DIVERTED: sent to localhost what a wildcard socket shall hear.
-_WILDCARD4, _WILDCARD6, _ONLY6, _NOT_ONLY6, _DIVERTED = 1, 2, 4, 8, 16
+#: Bits in ASKED. ONLY6, NOT_ONLY6: asked with IPV6_V6ONLY; REUSE: with SO_REUSEADDR, for datagrams; _DIVERTED: sent to
+#: localhost what a wildcard socket shall hear.
+_WILDCARD4, _WILDCARD6, ONLY6, NOT_ONLY6, _DIVERTED, REUSE = 1, 2, 4, 8, 16, 32
 #: In ASKED, a wildcard socket's owner.
 _OWNER_SHIFT, _OWNER_MASK = 8, 0xFFFF00
 
@@ -72,7 +73,6 @@ _NO_OVERWRITE = 1
 _TCP_LISTEN = 11
 #: enum in include/net/tcp_states.h; an unconnected datagram socket is "closed".
 _STATE_CLOSE, _STATE_LISTEN = 7, 10
-_IPV6_V6ONLY = 26
 
 
 def note_wildcard4(asm: Assembler, policy: BindingPolicy) -> None:
@@ -84,12 +84,12 @@ def bind_any6(asm: Assembler, policy: BindingPolicy, *, only6_by_default: bool) 
     """In a bind program, after :: was asked for: choose the address and go to "allow" (or "refuse")."""
     only6 = policy.default_source6 or policy.loopback6
     dual: IPv4Address | IPv6Address | None = policy.ipv4[0] if policy.ipv4 else policy.loopback4
-    _asked(asm, create=True)
+    asked(asm, create=True)
     asm.jump_if(SCRATCH, "==", 0, "refuse", wide=True)
     asm.load(SOURCE, SCRATCH, Field(0))
-    asm.jump_if(SOURCE, "&", _ONLY6, "only6")
+    asm.jump_if(SOURCE, "&", ONLY6, "only6")
     if only6_by_default:
-        asm.jump_if(SOURCE, "&", _NOT_ONLY6, "dual")
+        asm.jump_if(SOURCE, "&", NOT_ONLY6, "dual")
         asm.jump("only6")
     asm.label("dual")
     for label, address, flags in (("", dual or only6, _WILDCARD4 | _WILDCARD6), ("only6", only6, _WILDCARD6)):
@@ -134,7 +134,7 @@ def show_any6(asm: Assembler) -> None:
 
 def _unless_waiting(asm: Assembler, target: str) -> None:
     """Put what the context's socket asked for in SOURCE; jump if that is nothing, or if it is connected."""
-    _asked(asm, create=False)
+    asked(asm, create=False)
     asm.jump_if(SCRATCH, "==", 0, target, wide=True)
     asm.load(SOURCE, SCRATCH, Field(0))
     asm.load(Register.R1, CTX, SockAddr.SK)
@@ -168,7 +168,7 @@ def note_diverted(asm: Assembler) -> None:
 
 def unless_diverted(asm: Assembler, target: str) -> None:
     """Jump if :func:`note_diverted` was not called for the context's socket; ADDRESS stays."""
-    _asked(asm, create=False)
+    asked(asm, create=False)
     asm.jump_if(SCRATCH, "==", 0, target, wide=True)
     asm.load(SCRATCH, SCRATCH, Field(0))
     asm.bit_and(SCRATCH, _DIVERTED)
@@ -176,54 +176,20 @@ def unless_diverted(asm: Assembler, target: str) -> None:
 
 
 def _note(asm: Assembler, flags: int, register: Register = SOURCE) -> None:
-    _asked(asm, create=True)
+    asked(asm, create=True)
     asm.jump_if(SCRATCH, "==", 0, "refuse", wide=True)
     asm.load(register, SCRATCH, Field(0))
     asm.bit_or(register, flags)
     asm.store(SCRATCH, Field(0), register)
 
 
-def _asked(asm: Assembler, *, create: bool, sk: Field = SockAddr.SK) -> None:
+def asked(asm: Assembler, *, create: bool, sk: Field = SockAddr.SK) -> None:
     """Let SCRATCH point to the bits of the context's socket, or be 0."""
     asm.load(Register.R2, CTX, sk)
     asm.load_map(Register.R1, ASKED)
     asm.move(Register.R3, 0)
     asm.move(Register.R4, _CREATE if create else 0)
     asm.call(Helper.SK_STORAGE_GET)
-
-
-def note_v6only() -> Code:
-    """On setsockopt(2): remember what is asked for with IPV6_V6ONLY, and change nothing."""
-    asm = start()
-    asm.load(SCRATCH, CTX, Sockopt.LEVEL)
-    asm.jump_if(SCRATCH, "!=", socket.IPPROTO_IPV6, "done")
-    asm.load(SCRATCH, CTX, Sockopt.NAME)
-    asm.jump_if(SCRATCH, "!=", _IPV6_V6ONLY, "done")
-    asm.load(Register.R1, CTX, Sockopt.VALUE)
-    asm.load(Register.R2, CTX, Sockopt.VALUE_END)
-    asm.move(Register.R3, Register.R1)
-    asm.add(Register.R3, 4)
-    asm.jump_if(Register.R3, ">", Register.R2, "done", wide=True)
-    asm.load(ADDRESS, Register.R1, Field(0))
-    _asked(asm, create=True, sk=Sockopt.SK)
-    asm.jump_if(SCRATCH, "==", 0, "refuse", wide=True)
-    asm.load(SOURCE, SCRATCH, Field(0))
-    asm.bit_and(SOURCE, ~(_ONLY6 | _NOT_ONLY6))
-    asm.jump_if(ADDRESS, "==", 0, "off")
-    asm.bit_or(SOURCE, _ONLY6)
-    asm.jump("keep")
-    asm.label("off")
-    asm.bit_or(SOURCE, _NOT_ONLY6)
-    asm.label("keep")
-    asm.store(SCRATCH, Field(0), SOURCE)
-    asm.label("done")
-    # 0: the kernel goes on with the caller's own buffer, which may be longer than what we see.
-    asm.move(SCRATCH, 0)
-    asm.store(CTX, Sockopt.LENGTH, SCRATCH)
-    allow(asm)
-    asm.label("refuse")
-    asm.leave(0)
-    return asm.assemble()
 
 
 def enter_listener(policy: BindingPolicy) -> Code:

@@ -41,6 +41,7 @@ class Helper(IntEnum):
     """Functions of the kernel a program may call (bpf-helpers(7)), by their number in ``enum bpf_func_id``."""
 
     MAP_LOOKUP = 1
+    SETSOCKOPT = 49
     BIND = 64
     SOCK_HASH_UPDATE = 70
     SK_LOOKUP_TCP = 84
