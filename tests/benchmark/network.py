@@ -29,6 +29,7 @@ from .measure import Say
 
 _SOURCE = Path(__file__).with_name("traffic.c")
 _XID = 200
+_NETWORKS = Path("/run/netns")
 _HOST, _GUEST = "192.0.2.1", "192.0.2.10"
 _PREFIX = 24
 #: The three take turns this often in one sitting; turns are short, so that what else the machine does meets all three.
@@ -127,6 +128,10 @@ def _pairs(site: Site, *, outgoing: bool) -> Iterator[list[Pair]]:
         for name in ("plain", "bound"):
             groups[name] = cgroup.create(layout, f"{site.cgroup}/{name}")
             stack.callback(cgroup.remove, layout, f"{site.cgroup}/{name}")
+        # The machine's own named networks are neither in the way nor in reach.
+        _NETWORKS.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(_NETWORKS)], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", str(_NETWORKS)], check=True)
         for name in ("host", "guest", "bridge", "behind"):
             _ip("netns", "add", name)
             stack.callback(_ip, "netns", "delete", name)
@@ -135,17 +140,16 @@ def _pairs(site: Site, *, outgoing: bool) -> Iterator[list[Pair]]:
             for own in (_HOST, _GUEST):
                 _ip("-n", name, "address", "add", f"{own}/{_PREFIX}", "dev", "lo")
         _bridge()
-        networks = Path("/run/netns")
         place = site.steering.with_name("benchmark")
         stack.callback(_forget, place)
-        with steering.opened(place, networks / "guest") as opened:
+        with steering.opened(place, _NETWORKS / "guest") as opened:
             attach.attach(groups["bound"], policy_of(_XID, [ip_interface(f"{_GUEST}/{_PREFIX}")]), opened)
         stack.callback(attach.detach, groups["bound"])
         plain, bound = groups["plain"], groups["bound"]
         sides = (
-            (Side(networks / "host", plain), Side(networks / "host", plain)),
-            (Side(networks / "guest", plain), Side(networks / "guest", bound)),
-            (Side(networks / "bridge", plain), Side(networks / "behind", plain)),
+            (Side(_NETWORKS / "host", plain), Side(_NETWORKS / "host", plain)),
+            (Side(_NETWORKS / "guest", plain), Side(_NETWORKS / "guest", bound)),
+            (Side(_NETWORKS / "bridge", plain), Side(_NETWORKS / "behind", plain)),
         )
         yield [Pair(guest, host, _HOST) if outgoing else Pair(host, guest, _GUEST) for host, guest in sides]
 
