@@ -390,6 +390,7 @@ def test_bind(world: World, kind: int, family: int, asked: str, shown: str) -> N
         (V4, "255.255.255.255"),
         (V6, HOST6),
         (V6, B6),
+        (V6, LOOPBACK6_A),
         (V6, LOOPBACK6_B),
         (V6, "2001:db8:7::7"),
         (V6, "ff02::fb"),
@@ -494,7 +495,7 @@ def test_loopback_is_private(world: World, address: str, to_any: bool) -> None:
 @pytest.mark.parametrize(("family", "address"), [(V4, LOOPBACK_A), (V6, LOOPBACK6_A)])
 def test_a_private_loopback_is_out_of_reach(world: World, family: int, address: str) -> None:
     """Not under its real address either, neither from the host nor from another guest."""
-    own = world.a.listener(family, address)
+    own = world.a.listener(family, loopback_of(family))
     for place in (world.b, world.host):
         intruder = place.socket(family, TCP)
         intruder.settimeout(0.2)

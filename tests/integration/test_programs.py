@@ -265,6 +265,18 @@ def test_reloading_and_restarting_keep_every_address(world: World, service: str,
     eventually(lambda: _answers(world, "right", service), f"{service} does not answer after {order}", 10)
 
 
+def test_a_name_server_on_each_address_by_itself_answers_on_all(world: World) -> None:
+    """It tries to bind to every address of every interface; the host's and other guests' are refused."""
+    world.write("right", "/etc/dnsmasq.d/dynamic.conf", "bind-dynamic\n")
+    world.guests.run("right", "systemctl", "restart", "dnsmasq")
+    for client in ("host", *ADDRESSES):
+        assert world.who(client, "dnsmasq", ADDRESSES["right"]) == ["right"] * 4
+    assert world.who("right", "dnsmasq", LOCALHOST) == ["right"] * 2
+    assert world.who("left", "dnsmasq", ADDRESSES["left"]) == expected("left", "dnsmasq", "left")
+    world.guests.run("right", "rm", "/etc/dnsmasq.d/dynamic.conf")
+    world.guests.run("right", "systemctl", "restart", "dnsmasq")
+
+
 def test_apt_installed_a_package_over_http(world: World) -> None:
     for name in ADDRESSES:
         assert world.guests.run(name, "dpkg-query", "-W", "-f", "${Version} ${Status}", "vstest-go").endswith(

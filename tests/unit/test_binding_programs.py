@@ -190,7 +190,6 @@ def test_equal_policies_have_equal_names_and_others_do_not() -> None:
         (BIND4, "127.2.2.77", "127.2.2.77"),
         (BIND6, "::", "2001:db8:1::10"),
         (BIND6, "::1", str(LOOPBACK6)),
-        (BIND6, str(LOOPBACK6), str(LOOPBACK6)),
         (BIND6, "2001:db8:2::10", "2001:db8:2::10"),
         (BIND6, "::ffff:0.0.0.0", "192.0.2.10"),
         (BIND6, "::ffff:127.0.0.1", "127.2.2.1"),
@@ -210,6 +209,7 @@ def test_bind(hook: AttachType, asked: str, given: str) -> None:
         (BIND4, "224.0.0.1"),
         (BIND4, "255.255.255.255"),
         (BIND6, "2001:db8:1::11"),
+        (BIND6, str(LOOPBACK6)),
         (BIND6, "::ffff:192.0.2.11"),
         (BIND6, "::2"),
         (BIND6, "::192.0.2.10"),
@@ -608,7 +608,7 @@ def model_bind(policy: BindingPolicy, address: Address) -> Address | None:
     own: tuple[Address, ...] = policy.ipv4 if address.version == 4 else policy.ipv6
     if address.is_unspecified:
         return policy.primary4 if address.version == 4 else policy.primary6
-    if address.is_loopback or address == policy.loopback6:
+    if address.is_loopback:
         return model_loopback(policy, address)
     return address if address in own or (policy.multicast and _is_broadcast(policy, address)) else None
 

@@ -58,8 +58,8 @@ def bind6(policy: BindingPolicy, dialect: Dialect) -> Code:
     if policy.primary6:
         if_is6(asm, ANY6, "any")
     if policy.loopback6:
+        # Only under this name: it is on an interface under its own as well, and servers bind to all they find there.
         if_is6(asm, LOOPBACK6, "loopback")
-        if_is6(asm, policy.loopback6, "allow")
     for own in policy.ipv6:
         if_is6(asm, own, "allow")
     if policy.multicast:
