@@ -10,7 +10,6 @@ import errno
 import functools
 import json
 import struct
-import tempfile
 from collections import Counter
 from typing import Any
 
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import seccomp
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Unsupported
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import seccomp_filter
 
 PROFILE = seccomp.profile("x86_64")
 FAMILIES = {seccomp.AF_UNIX, seccomp.AF_INET, seccomp.AF_INET6, seccomp.AF_NETLINK}
@@ -188,53 +188,33 @@ def test_outside_is_the_complement(allowed: set[int], value: int, above: int) ->
 # --- as compiled by the runtimes' library ----------------------------------------------------------------------------
 
 try:
-    LIBRARY: ctypes.CDLL | None = ctypes.CDLL("libseccomp.so.2")
-except OSError:
+    LIBRARY: ctypes.CDLL | None = seccomp_filter.library()
+except Unsupported:
     LIBRARY = None
 compiled = pytest.mark.skipif(LIBRARY is None, reason="libseccomp, which crun and runc bring, is not installed")
 
-#: ABI → the library's number for it, AUDIT_ARCH as the kernel reports it, what it adds to system call numbers.
+#: ABI → AUDIT_ARCH as the kernel reports it, what it adds to system call numbers.
 ABIS = {
-    "SCMP_ARCH_X86_64": (0xC000003E, 0xC000003E, 0),
-    "SCMP_ARCH_X86": (0x40000003, 0x40000003, 0),
-    "SCMP_ARCH_X32": (0x4000003E, 0xC000003E, 1 << 30),
-    "SCMP_ARCH_AARCH64": (0xC00000B7, 0xC00000B7, 0),
-    "SCMP_ARCH_ARM": (0x40000028, 0x40000028, 0),
+    "SCMP_ARCH_X86_64": (0xC000003E, 0),
+    "SCMP_ARCH_X86": (0x40000003, 0),
+    "SCMP_ARCH_X32": (0xC000003E, 1 << 30),
+    "SCMP_ARCH_AARCH64": (0xC00000B7, 0),
+    "SCMP_ARCH_ARM": (0x40000028, 0),
 }
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x00000000
 EVERY_ABI = [(machine, abi) for machine, abis in sorted(seccomp.ARCHITECTURES.items()) for abi in abis]
 
 
-class Comparison(ctypes.Structure):
-    """struct scmp_arg_cmp (seccomp.h)."""
-
-    _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
-
-
 @functools.lru_cache
 def program(machine: str) -> tuple[tuple[int, int, int, int], ...]:
-    """The filter's instructions (struct sock_filter), compiled in the way the runtimes do it."""
-    assert LIBRARY is not None
-    profile = seccomp.profile(machine)
-    LIBRARY.seccomp_init.restype = ctypes.c_void_p
-    context = ctypes.c_void_p(LIBRARY.seccomp_init(ALLOW))
-    wanted = [ABIS[abi][0] for abi in profile["architectures"]]
-    LIBRARY.seccomp_arch_remove(context, LIBRARY.seccomp_arch_native())
-    for token in wanted:
-        assert LIBRARY.seccomp_arch_add(context, token) == 0
-    for entry in profile["syscalls"]:
-        tests = [Comparison(test["index"], 7, test["value"], test["valueTwo"]) for test in entry.get("args", [])]
-        array = (Comparison * len(tests))(*tests)
-        for name in entry["names"]:
-            number = LIBRARY.seccomp_syscall_resolve_name(name.encode())
-            assert number != -1, f"libseccomp does not know {name}"
-            action = ERRNO | entry["errnoRet"]
-            assert LIBRARY.seccomp_rule_add_array(context, action, number, len(tests), array) == 0, name
-    with tempfile.TemporaryFile() as file:
-        assert LIBRARY.seccomp_export_bpf(context, file.fileno()) == 0
-        LIBRARY.seccomp_release(context)
-        file.seek(0)
-        return tuple(struct.iter_unpack("=HBBI", file.read()))
+    """The filter's instructions (struct sock_filter)."""
+    return tuple(struct.iter_unpack("=HBBI", seccomp_filter.compiled(seccomp.profile(machine))))
+
+
+@compiled
+def test_the_library_knows_every_call() -> None:
+    names = {name for denial in seccomp.DENIALS for name in denial.syscalls}
+    assert [name for name in sorted(names) if not seccomp_filter.knows(name)] == []
 
 
 def execute(code: tuple[tuple[int, int, int, int], ...], data: bytes) -> int:
@@ -259,7 +239,7 @@ def execute(code: tuple[tuple[int, int, int, int], ...], data: bytes) -> int:
 
 def verdict(machine: str, abi: str, number: int, *arguments: int) -> int:
     """The errno the compiled filter gives to a call of an ABI; 0: allowed."""
-    _ignored, audit, offset = ABIS[abi]
+    audit, offset = ABIS[abi]
     padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
     result = execute(program(machine), struct.pack("=IIQ6Q", number | offset, audit, 0, *padded))
     assert result == ALLOW or result & 0xFFFF0000 == ERRNO, f"{result:#x}"
@@ -271,8 +251,8 @@ def number_of(abi: str, name: str) -> int:
     if (abi, name) in {("SCMP_ARCH_X86", "socket"), ("SCMP_ARCH_X86", "socketpair")}:
         return {"socket": 359, "socketpair": 360}[name]  # the library's own number also stands for socketcall
     assert LIBRARY is not None
-    number: int = LIBRARY.seccomp_syscall_resolve_name_arch(ABIS[abi][0], name.encode())
-    return number if number < 0 else number & ~ABIS[abi][2]
+    number: int = LIBRARY.seccomp_syscall_resolve_name_arch(seccomp_filter.ABIS[abi], name.encode())
+    return number if number < 0 else number & ~ABIS[abi][1]
 
 
 @compiled
@@ -295,7 +275,7 @@ def test_compiled_every_denied_call_is_denied_in_every_abi(machine: str, abi: st
 @given(family=TRICKY, kind=TRICKY, protocol=TRICKY)
 def test_compiled_sockets_are_as_the_table_says(machine: str, abi: str, family: int, kind: int, protocol: int) -> None:
     arguments = (family, kind, protocol)
-    if ABIS[abi][1] & 0x80000000 == 0:  # 32 bits: registers have no upper half
+    if ABIS[abi][0] & 0x80000000 == 0:  # 32 bits: registers have no upper half
         arguments = (family & 0xFFFFFFFF, kind & 0xFFFFFFFF, protocol & 0xFFFFFFFF)
     for name in ("socket", "socketpair"):
         assert verdict(machine, abi, number_of(abi, name), *arguments) == answer(name, *arguments)
@@ -319,4 +299,4 @@ def test_compiled_the_multiplexer_opens_no_socket() -> None:
 
 @compiled
 def test_compiled_another_abi_is_killed() -> None:
-    assert execute(program("aarch64"), struct.pack("=IIQ6Q", 0, ABIS["SCMP_ARCH_X86_64"][1], *[0] * 7)) == KILL
+    assert execute(program("aarch64"), struct.pack("=IIQ6Q", 0, ABIS["SCMP_ARCH_X86_64"][0], *[0] * 7)) == KILL

@@ -14,7 +14,8 @@ from .model import ID_COUNT, Guest, Limits
 _CPU_PERIOD = 100_000  # microseconds, the kernel's default
 _INFINITY = (1 << 64) - 1
 
-_ENVIRONMENT = (
+#: What process 1 finds in its environment.
+ENVIRONMENT = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "container=vserver",  # systemd.io/CONTAINER_INTERFACE
     "LANG=C.UTF-8",
@@ -90,7 +91,7 @@ def config(
             "user": {"uid": 0, "gid": 0, "umask": 0o022},
             "cwd": "/",
             "args": list(guest.context.init or ("/sbin/init",)),
-            "env": list(_ENVIRONMENT),
+            "env": list(ENVIRONMENT),
             # Nothing in the inheritable or ambient set: a service's user gains nothing by an exec (CVE-2022-27650).
             "capabilities": {which: list(kept) for which in ("bounding", "effective", "permitted")},
             "noNewPrivileges": False,

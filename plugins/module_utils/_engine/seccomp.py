@@ -27,7 +27,7 @@ guest's own (tc, but not nftables, xfrm or generic netlink) are reachable. ``clo
 and cannot be filtered. NETLINK_ROUTE lists the host's links and addresses, kobject events of the host can be heard (not
 sent); ``TCP_ULP`` can turn a TCP socket into another protocol where its module is loaded. A descriptor that somebody
 hands in over a unix socket is used without any ``socket`` call. A process that joins the guest's namespaces by itself
-(nsenter) has no filter: the way in is the runtime's ``exec``.
+(nsenter) has no filter: the way in is :mod:`.enter`.
 
 Sources: kernel net/socket.c (``__sock_create``, ``__sys_socket``), net/netlink/af_netlink.c, kernel/seccomp.c,
 arch/x86/entry/syscalls; systemd's nspawn-seccomp.c for what systemd lives without; OCI runtime-spec config-linux.md.

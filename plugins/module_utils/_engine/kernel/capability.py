@@ -5,7 +5,14 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Collection
+
 from . import process
+from .syscall import check, libc, prctl
+
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
+_VERSION_3 = 0x20080522  # two words for each set
 
 #: In the order of their numbers (include/uapi/linux/capability.h).
 NAMES: tuple[str, ...] = tuple(
@@ -65,3 +72,29 @@ def names_of(mask: int) -> tuple[str, ...]:
 def bounding(pid: int) -> tuple[str, ...]:
     """The bounding set of a process, from CapBnd in /proc/PID/status. Raises FileNotFoundError when it is gone."""
     return names_of(int(process.status(pid)["CapBnd"], 16))
+
+
+class _Header(ctypes.Structure):
+    """struct __user_cap_header_struct (include/uapi/linux/capability.h)."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+def limit(kept: Collection[str]) -> None:
+    """Drop all but ``kept`` from the caller's bounding set, those newer than our table too. Needs CAP_SETPCAP."""
+    number = 0
+    while libc.prctl(ctypes.c_int(_PR_CAPBSET_READ), ctypes.c_ulong(number)) >= 0:
+        if number >= len(NAMES) or NAMES[number] not in kept:
+            prctl(f"drop capability {number}", _PR_CAPBSET_DROP, number)
+        number += 1
+
+
+def hold(names: Collection[str]) -> None:
+    """Make ``names`` the caller's effective and permitted set, and empty its inheritable and ambient ones (capset(2)).
+
+    It can only lose. Raises OSError.
+    """
+    mask = sum(1 << NAMES.index(name) for name in names)
+    words = [(mask >> shift) & 0xFFFFFFFF for shift in (0, 32)]
+    data = (ctypes.c_uint32 * 6)(words[0], words[0], 0, words[1], words[1], 0)
+    check(libc.capset(ctypes.byref(_Header(_VERSION_3, 0)), data), "hold capabilities")

@@ -126,6 +126,28 @@ def _descend(path: Path, parts: Sequence[str]) -> Path:
     return path
 
 
+def join(where: Layout, group: str, pid: int) -> None:
+    """Move the calling process where ``pid`` is, which is in ``group`` or below it, in every hierarchy.
+
+    Below it because a v2 group that has handed controllers on to its children holds no processes itself (EBUSY), as
+    under a systemd. Raises OSError when ``pid`` keeps moving, or is elsewhere.
+    """
+    for path in hierarchies(where, group):
+        if path != where.tree / group:
+            (path / "cgroup.procs").write_text("0")
+    for last in (False,) * 20 + (True,):
+        current = of_process(pid)
+        if not f"{current}/".startswith(f"/{group}/"):
+            raise OSError(errno.ESRCH, f"process {pid} is not in the cgroup {group}")
+        try:
+            (where.tree / current.lstrip("/") / "cgroup.procs").write_text("0")
+            return
+        except OSError as error:
+            if last or error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENODEV):
+                raise
+            time.sleep(0.001)
+
+
 def leave(where: Layout) -> None:
     """Move the calling process to the top of the v2 tree."""
     (where.tree / "cgroup.procs").write_text("0")

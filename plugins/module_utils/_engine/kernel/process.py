@@ -11,13 +11,13 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from .syscall import prctl, syscall
 
 _PIDFD_OPEN = 434
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 4, 15, 36, 37
 _START_TIME = 22  # field of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 
 
@@ -71,10 +71,15 @@ def wait_executed(pid: int, before: str | None, timeout: float) -> bool:
     return True
 
 
+def descriptor(pid: int) -> int:
+    """A descriptor of process ``pid`` (pidfd_open(2)), readable when it has ended. Raises ProcessLookupError."""
+    return syscall(f"watch process {pid}", _PIDFD_OPEN, pid, 0)
+
+
 def wait_gone(pid: int, start: int, timeout: float) -> bool:
-    """Wait until the process (pid, start) has ended; False when it has not in ``timeout`` seconds (pidfd_open(2))."""
+    """Wait until the process (pid, start) has ended; False when it has not in ``timeout`` seconds."""
     try:
-        fd = syscall(f"watch process {pid}", _PIDFD_OPEN, pid, 0)
+        fd = descriptor(pid)
     except ProcessLookupError:
         return True
     try:
@@ -96,6 +101,27 @@ def wait_gone(pid: int, start: int, timeout: float) -> bool:
 def become_subreaper() -> None:
     """Have orphans below this process reparented to it (PR_SET_CHILD_SUBREAPER, survives execve)."""
     prctl("become a subreaper", _PR_SET_CHILD_SUBREAPER, 1)
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[None]:
+    """Be a subreaper for a while; orphans that come meanwhile stay the caller's children."""
+    before = ctypes.c_int()
+    prctl("ask for being a subreaper", _PR_GET_CHILD_SUBREAPER, ctypes.addressof(before))
+    become_subreaper()
+    try:
+        yield
+    finally:
+        prctl("be no subreaper", _PR_SET_CHILD_SUBREAPER, before.value)
+
+
+def hide() -> None:
+    """Keep others from tracing this process and from its memory and descriptors, until it executes something.
+
+    Only CAP_SYS_PTRACE over the user namespace that it was executed in still reaches it (PR_SET_DUMPABLE). A change of
+    ids may undo it.
+    """
+    prctl("hide the process", _PR_SET_DUMPABLE, 0)
 
 
 def set_name(name: str) -> None:
