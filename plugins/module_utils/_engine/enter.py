@@ -153,20 +153,24 @@ def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
     joiner = os.fork()
     if joiner == 0:
         _join(entry, streams, send, channel[1] if channel else None)
-    to.aim(joiner)
+    to.joiner = joiner
     os.close(send)
     for ours in streams.values():
         os.close(ours)
     with open(receive, "rb") as pipe:
         answers = [json.loads(line) for line in pipe.read().splitlines()]
     said: dict[str, Any] = {key: value for answer in answers for key, value in answer.items()}
+    to.joiner = None
     if "pid" in said:
-        to.aim(said["pid"])
-    os.waitpid(joiner, 0)
+        to.found(said["pid"])
+    ended_by = -os.waitstatus_to_exitcode(os.waitpid(joiner, 0)[1])
     if "error" in said:
         if "pid" in said:
+            to.command = None
             os.waitpid(said["pid"], 0)
         raise OSError(*said["error"])
+    if ended_by in _PASSED_ON:
+        return _BY_SIGNAL + ended_by
     if "pid" not in said:
         raise OSError(errno.ESRCH, "the process that entered was killed")
     if channel is not None:
@@ -180,7 +184,7 @@ def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
     ended = process.descriptor(said["pid"])
     stack.callback(os.close, ended)
     terminal.relay(copies, ended)
-    to.aim(None)
+    to.command = None
     status = os.waitstatus_to_exitcode(os.waitpid(said["pid"], 0)[1])
     return status if status >= 0 else _BY_SIGNAL - status
 
@@ -199,25 +203,34 @@ def _streams() -> tuple[dict[int, int], list[terminal.Copy]]:
 
 
 class _Signals:
-    """Where signals to the caller go: to the process aimed at, the size of the window to a terminal."""
+    """Where signals to the caller go.
+
+    * joiner, command: pids while they are ours to signal. What the joiner got goes to the command too, in case that was
+      running already
+    * window: our end of the command's terminal, which is told our terminal's size instead
+    """
 
     def __init__(self) -> None:
+        self.joiner: int | None = None
+        self.command: int | None = None
         self.window: int | None = None
-        self._pid: int | None = None
         self._early: list[int] = []
-
-    def aim(self, pid: int | None) -> None:
-        self._pid = pid
-        while pid is not None and self._early:
-            os.kill(pid, self._early.pop(0))
 
     def __call__(self, number: int, _frame: object) -> None:
         if number == signal.SIGWINCH and self.window is not None:
             terminal.set_size(self.window, terminal.size(0))
-        elif self._pid is None:
-            self._early.append(number)
+        elif self.command is not None:
+            os.kill(self.command, number)
         else:
-            os.kill(self._pid, number)
+            self._early.append(number)
+            if self.joiner is not None:
+                os.kill(self.joiner, number)
+
+    def found(self, command: int) -> None:
+        """Signal ``command`` from now on."""
+        self.command = command
+        while self._early:
+            os.kill(command, self._early.pop(0))
 
 
 @contextlib.contextmanager
@@ -252,6 +265,7 @@ def _join(entry: _Entry, streams: Mapping[int, int], send: int, channel: socket.
         namespace.enter_all(entry.process, _NAMESPACES | (namespace.CLONE_NEWUSER if shifted else 0))
         os.close(entry.process)
         _confine(entry)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # from here on the command gets them
         child = os.fork()
         if child == 0:
             _become(entry, send, channel)
@@ -298,6 +312,7 @@ def _tell(send: int, error: BaseException) -> None:
 def _become(entry: _Entry, send: int, channel: socket.socket | None) -> NoReturn:
     """Take a session and a terminal, and execute the command."""
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
         if channel is not None:
             _take_terminal(entry, channel)
