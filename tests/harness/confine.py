@@ -4,7 +4,8 @@
 """Runs a command that makes guests where it cannot touch the machine's own.
 
 Called in new mount and network namespaces: confine.py STATE COMMAND... puts private directories of STATE over the
-places where guests live, runs the command, and afterwards ends every process that is still in this network namespace.
+places where guests live and writable layers over those where programs are installed, runs the command, and afterwards
+ends every process that is still in this network namespace.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 
 # Where guests live, and the private directory of the run that stands there instead.
 PRIVATE = {"/var/lib/vserver": "lib", "/run/vserver": "run"}
+# Where something gets installed: the run sees what is there, and what it changes stays in STATE.
+COVERED = {"/usr/sbin": "sbin"}
 # Exit status for a command that succeeded and left processes behind.
 LEFT_RUNNING = 70
 PATIENCE = 10.0
@@ -55,6 +58,12 @@ def main(state: Path, command: list[str]) -> int:
         private = state / name
         private.mkdir(mode=0o700, parents=True)
         subprocess.run(["mount", "--bind", str(private), place], check=True)
+    for place, name in COVERED.items():
+        upper, work = state / name / "upper", state / name / "work"
+        for layer in (upper, work):
+            layer.mkdir(parents=True)
+        layers = f"lowerdir={place},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", place], check=True)
     status = None
     child = subprocess.Popen(command)
     try:

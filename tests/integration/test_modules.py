@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
+
 from . import templates
 
 STATE = Path("/var/lib/vserver")
@@ -281,6 +283,19 @@ def test_guest_info(run: Ansible, running: dict[str, Any]) -> None:
     assert guest["processes"] >= 1 and guest["memory_bytes"] > 0
     assert guest["context"]["init"] == INIT
     assert unknown["failed"] and "nobody" in unknown["msg"]
+
+
+def test_engine(run: Ansible) -> None:
+    program = Path("/usr/sbin/vserver")
+    results = run.four_calls("engine", program.exists)
+    try:
+        engine = results[1]["engine"]
+        assert engine["path"] == str(program) and engine["version"] == engine_file.version(engine_file.sources())
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        assert said == f"vserver {engine['version']}\n"
+    finally:
+        run.four_calls("engine", program.exists, state="absent")
+    assert not program.exists()
 
 
 # ---- bad input

@@ -28,16 +28,16 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
+def write(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the directory.
 
     Raises :class:`VserverError` (disk full, read-only file system); the old file is then untouched.
     """
     pending = path.parent / f"{PENDING}{path.name}-{secrets.token_hex(4)}"
     try:
-        with open(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
-            json.dump(data, file, indent=1, sort_keys=True)
-            file.write("\n")
+        with open(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(pending, path)
@@ -46,6 +46,11 @@ def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             pending.unlink()
         raise VserverError(f"write {path}", why=error.strerror) from error
+
+
+def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
+    """Like :func:`write`, for data that :func:`read_json` returns again."""
+    write(path, f"{json.dumps(data, indent=1, sort_keys=True)}\n".encode(), mode)
 
 
 def read_json(path: Path) -> Any:
@@ -95,9 +100,12 @@ def remove_tree(path: Path) -> None:
         raise ToolFailed(f"remove {path}", why=result.stderr.strip())
 
 
-def sweep(parent: Path) -> None:
-    """Remove what a crash left half-made in ``parent``. The caller holds the lock under which such things are made."""
+def sweep(parent: Path, of: str = "") -> None:
+    """Remove what a crash left half-made in ``parent``. The caller holds the lock under which such things are made.
+
+    * of: only what was to become the file of this name, where ``parent`` is not ours alone
+    """
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(parent):
-            if entry.name.startswith(PENDING):
+            if entry.name.startswith(f"{PENDING}{of}-" if of else PENDING):
                 remove_tree(Path(entry.path))

@@ -16,11 +16,13 @@ class Site:
     * state: records, templates and clones; survives a reboot; root-only (0700)
     * run: bundles and run state; gone after a reboot; 0711, because the guests' own root walks through it to its root
     * cgroup: name of our cgroup below the top of every hierarchy
+    * program: the engine as one file, for what happens without Ansible
     """
 
     state: Path = Path("/var/lib/vserver")
     run: Path = Path("/run/vserver")
     cgroup: str = "vserver"
+    program: Path = Path("/usr/sbin/vserver")
 
     @property
     def templates(self) -> Path:

@@ -1,0 +1,195 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine as one file on the host: the program ``vserver``, a Python zip application of the modules' own source.
+
+It holds the command line and all that is reachable from there, so it is the same whether it is made from a checkout or
+from what Ansible sent to the host. It is replaced by a rename: whoever runs the old one goes on with it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import io
+import os
+import pkgutil
+import stat
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from . import cli, files, store
+from .errors import Conflict, Unsupported
+from .outcome import Outcome
+from .site import Site
+
+#: The zip file's comment: this, then the version. It tells our file from another program of that name.
+_MARK = b"linux.vserver engine "
+_MODE = 0o755
+_MAIN = "__main__.py"
+#: The kernel reads no more than this of a first line (BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h).
+_SHEBANG_MAX = 255
+_SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What matters of the file.
+
+    * version: 12 hexadecimal digits of the SHA-256 of its sources
+    * python: the interpreter it is run by
+    * mode: octal digits
+    """
+
+    version: str
+    python: str
+    mode: str
+
+
+def sources() -> dict[str, bytes]:
+    """The command line's source, and that of everything of the engine it imports, by path below the engine."""
+    found: dict[str, bytes] = {}
+    pending = ["__init__.py", "cli.py"]
+    while pending:
+        path = pending.pop()
+        source = None if path in found else _source(path)
+        if source is not None:
+            found[path] = source
+            pending.extend(_imported(path, source))
+    return found
+
+
+def _source(path: str) -> bytes | None:
+    """A file of the engine, be it in a directory or in a zip file; None when there is no such file."""
+    with contextlib.suppress(OSError):
+        return pkgutil.get_data(str(cli.__package__), path)
+    return None
+
+
+def _imported(path: str, source: bytes) -> Iterator[str]:
+    """Where what a module imports from its own package may be, package files included (pure)."""
+    place = path.split("/")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = place[: len(place) + 1 - node.level] + (node.module.split(".") if node.module else [])
+            for target in (base, *([*base, alias.name] for alias in node.names)):
+                yield "/".join([*target, "__init__.py"])
+                yield f"{'/'.join(target)}.py"
+
+
+def version(of: Mapping[str, bytes]) -> str:
+    """The version of a set of sources (pure)."""
+    digest = hashlib.sha256()
+    for path in sorted(of):
+        digest.update(f"{path}\0{len(of[path])}\0".encode() + of[path])
+    return digest.hexdigest()[:12]
+
+
+def build(of: Mapping[str, bytes], python: str) -> bytes:
+    """The file's content: the same bytes for the same sources and interpreter, wherever it is made (pure)."""
+    mark = version(of)
+    main = f'from vserver.cli import main\n\nraise SystemExit(main("{mark}"))\n'
+    content = {_MAIN: main.encode(), **{f"vserver/{path}": of[path] for path in sorted(of)}}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        packed.comment = _MARK + mark.encode()
+        for path, source in content.items():
+            entry = zipfile.ZipInfo(path)  # dated 1980-01-01
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            packed.writestr(entry, source)
+    return f"#!{python} -E\n".encode() + archive.getvalue()
+
+
+def interpreter() -> str:
+    """The Python to run the file by: this one, which has the libraries; by the name that outlives an upgrade.
+
+    Raises :class:`Unsupported` for a path that cannot stand in a file's first line.
+    """
+    with contextlib.suppress(OSError):
+        if os.path.samefile(_SYSTEM_PYTHON, sys.executable):
+            return _SYSTEM_PYTHON
+    if not sys.executable.startswith("/") or " " in sys.executable or len(sys.executable) > _SHEBANG_MAX - 6:
+        raise Unsupported(
+            f"run a program by {sys.executable!r}",
+            why="the kernel takes no such path in a program's first line",
+            remedy="Set ansible_python_interpreter to a shorter path without blanks.",
+        )
+    return sys.executable
+
+
+def installed(path: Path) -> tuple[Description, bytes] | None:
+    """The file that is there, or None. Raises :class:`Conflict` when it is somebody else's."""
+    try:
+        content, mode = path.read_bytes(), path.stat().st_mode
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            mark = packed.comment
+    except FileNotFoundError:
+        return None
+    except (zipfile.BadZipFile, IsADirectoryError):
+        mark = b""
+    if not mark.startswith(_MARK):
+        raise Conflict(
+            f"have the engine at {path}",
+            why="something else is there",
+            remedy="Remove the package it belongs to (util-vserver has a program of that name), or move it away.",
+        )
+    python = content.partition(b"\n")[0].decode(errors="replace").removeprefix("#!").removesuffix(" -E")
+    marked = mark[len(_MARK) :].decode(errors="replace")
+    return Description(marked, python, f"{stat.S_IMODE(mode):04o}"), content
+
+
+def ensure(site: Site, *, check: bool = False) -> Outcome:
+    """Have the engine of this very source at ``site.program``.
+
+    Raises :class:`Conflict` when another program is there, and :class:`VserverError` when it cannot be written.
+    """
+    of = sources()
+    wanted = Description(version(of), interpreter(), f"{_MODE:04o}")
+    content = build(of, wanted.python)
+    with _locked(site, check):
+        found = installed(site.program)
+        before = {} if found is None else asdict(found[0])
+        if found is not None and found[1] != content and found[0] == wanted:
+            before["version"] += ", altered"
+        changed = before != asdict(wanted)
+        if changed and not check:
+            files.make_directory(site.program.parent, 0o755)
+            files.write(site.program, content, _MODE)
+    return _outcome(site, changed, before, asdict(wanted), wanted)
+
+
+def absent(site: Site, *, check: bool = False) -> Outcome:
+    """Have no engine at ``site.program``. Raises :class:`Conflict` when another program is there."""
+    with _locked(site, check):
+        found = installed(site.program)
+        if found is not None and not check:
+            site.program.unlink()
+            files.fsync_directory(site.program.parent)
+    return _outcome(site, found is not None, {} if found is None else asdict(found[0]), {}, None)
+
+
+@contextlib.contextmanager
+def _locked(site: Site, check: bool) -> Iterator[None]:
+    """One at a time, and what a crash left of an earlier one is gone; check mode writes nothing."""
+    if check:
+        yield
+        return
+    with store.lock(site, "engine"):
+        files.sweep(site.program.parent, site.program.name)
+        yield
+
+
+def _outcome(
+    site: Site, changed: bool, before: Mapping[str, str], after: Mapping[str, str], there: Description | None
+) -> Outcome:
+    differing = [key for key in (field.name for field in fields(Description)) if before.get(key) != after.get(key)]
+    return Outcome(
+        changed,
+        {key: before.get(key) for key in differing},
+        {key: after.get(key) for key in differing},
+        {"path": str(site.program), **({} if there is None else asdict(there))},
+    )

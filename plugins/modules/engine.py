@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: engine
+short_description: Have the engine on the host, for what happens without Ansible
+description:
+  - Installs the engine of this collection as one program, C(/usr/sbin/vserver). It does what has to happen when no
+    Ansible is there, such as at boot.
+  - The program is a Python zip application made of the same source as the modules, and run by the same Python.
+    C(vserver --version) tells which source.
+  - It is replaced in one step. Running guests do not notice; the next start of anything uses the new one.
+version_added: 0.2.0
+author:
+  - linux.vserver contributors (@linux-vserver)
+extends_documentation_fragment:
+  - linux.vserver._attributes
+  - linux.vserver._attributes.changes
+  - linux.vserver._attributes.actiongroup_vserver
+  - linux.vserver._host
+options:
+  state:
+    description:
+      - V(present) has the program there, as this version of the collection makes it.
+      - V(absent) removes it.
+      - A program of that name from somewhere else is never touched; the task fails.
+    type: str
+    choices:
+      - present
+      - absent
+    default: present
+seealso:
+  - module: linux.vserver.address_binding
+"""
+
+EXAMPLES = r"""
+- name: Have the engine on the host
+  linux.vserver.engine:
+
+- name: Remove it
+  linux.vserver.engine:
+    state: absent
+"""
+
+RETURN = r"""
+engine:
+  description: The program.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Where it is.
+      returned: always
+      type: str
+      sample: /usr/sbin/vserver
+    version:
+      description: Its version, a digest of its source. C(vserver --version) prints it as well.
+      returned: O(state=present)
+      type: str
+      sample: 3f1c9a60b2d4
+    python:
+      description: The Python it is run by.
+      returned: O(state=present)
+      type: str
+      sample: /usr/bin/python3
+    mode:
+      description: The permissions of the file.
+      returned: O(state=present)
+      type: str
+      sample: "0755"
+"""
+
+from typing import Any
+
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
+from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+
+def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
+
+    return (engine_file.ensure if params["state"] == "present" else engine_file.absent)(site, check=check)
+
+
+def main() -> None:
+    module.change(arguments.state_spec("present", "absent"), operate, subject="engine")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine as one file: what is in it, when it counts as changed, and that it runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, files
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, Unsupported
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "state", tmp_path / "run", program=tmp_path / "sbin" / "vserver")
+
+
+def test_the_file_is_closed_and_everything_is_imported_when_it_starts(site: Site) -> None:
+    """A running one may be replaced: it must not have to come back to the file."""
+    engine_file.ensure(site)
+    ask = "import json, sys, vserver.cli; print(json.dumps([name for name in sys.modules if name[:7] == 'vserver']))"
+    environment = {"PYTHONPATH": str(site.program), "PATH": os.environ["PATH"]}
+    said = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+    imported = {name.replace(".", "/") for name in json.loads(said.stdout)}
+    with zipfile.ZipFile(site.program) as packed:
+        held = {name.removesuffix(".py").removesuffix("/__init__") for name in packed.namelist()}
+    assert held - {"__main__"} == imported
+
+
+def test_it_is_a_program(site: Site) -> None:
+    version = engine_file.ensure(site).subject["version"]
+    said = subprocess.run([site.program, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"vserver {version}\n"
+    said = subprocess.run([site.program, "start"], capture_output=True, text=True, check=False)
+    assert said.returncode == 2 and "NAME" in said.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gets as far")
+def test_it_fails_in_words(site: Site) -> None:
+    engine_file.ensure(site)
+    said = subprocess.run([site.program, "start", "no/guest"], capture_output=True, text=True, check=False)
+    assert said.returncode == 1 and said.stderr.startswith("vserver: guest name 'no/guest' is not valid")
+
+
+def test_equal_sources_make_equal_bytes_and_only_sources_make_the_version() -> None:
+    of = {"cli.py": b"a", "kernel/bpf.py": b"b"}
+    assert engine_file.build(of, "/p") == engine_file.build(dict(reversed(of.items())), "/p")
+    assert engine_file.version(of) != engine_file.version({**of, "kernel/bpf.py": b"c"})
+    assert engine_file.version({"a": b"bc"}) != engine_file.version({"ab": b"c"})
+    with zipfile.ZipFile(io.BytesIO(engine_file.build(of, "/another"))) as packed:
+        assert packed.comment.decode().endswith(engine_file.version(of))
+        assert packed.testzip() is None
+
+
+def tampered(program: Path) -> None:
+    program.write_bytes(program.read_bytes().replace(b"def main(", b"def niam(", 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "before", "after"),
+    [
+        (Path.unlink, {"version": None, "python": None, "mode": None}, None),
+        (lambda program: program.chmod(0o700), {"mode": "0700"}, {"mode": "0755"}),
+        (tampered, {"version": "VERSION, altered"}, {"version": "VERSION"}),
+        (
+            lambda program: program.write_bytes(engine_file.build({"cli.py": b""}, engine_file.interpreter())),
+            {"version": engine_file.version({"cli.py": b""})},
+            {"version": "VERSION"},
+        ),
+        (
+            lambda program: program.write_bytes(engine_file.build(engine_file.sources(), "/old/python")),
+            {"python": "/old/python"},
+            {"python": engine_file.interpreter()},
+        ),
+    ],
+    ids=["missing", "mode", "altered", "older", "python"],
+)
+def test_what_differs_is_told_and_put_right(
+    site: Site, spoil: Callable[[Path], object], before: dict[str, str], after: dict[str, str] | None
+) -> None:
+    whole = engine_file.ensure(site).subject
+    content = site.program.read_bytes()
+
+    def named(values: dict[str, str]) -> dict[str, str]:
+        return {key: value and value.replace("VERSION", whole["version"]) for key, value in values.items()}
+
+    spoil(site.program)
+    told = engine_file.ensure(site, check=True)
+    assert not site.program.exists() or site.program.read_bytes() != content or before.get("mode")
+    made = engine_file.ensure(site)
+    for outcome in (told, made):
+        assert outcome.changed and outcome.before == named(before)
+        assert outcome.after == (named(after) if after else {key: whole[key] for key in before})
+    assert site.program.read_bytes() == content and site.program.stat().st_mode & 0o7777 == 0o755
+    assert not engine_file.ensure(site).changed and not engine_file.ensure(site, check=True).changed
+
+
+def test_it_goes_and_stays_away(site: Site) -> None:
+    engine_file.ensure(site)
+    assert engine_file.absent(site, check=True).changed and site.program.exists()
+    assert engine_file.absent(site).changed and not site.program.exists()
+    assert not engine_file.absent(site).changed
+
+
+@pytest.mark.parametrize("content", [b"#!/bin/sh\necho util-vserver\n", b"", "zip"], ids=["script", "empty", "zip"])
+def test_another_program_of_that_name_is_never_touched(site: Site, content: bytes | str) -> None:
+    files.make_directory(site.program.parent)
+    if content == "zip":
+        with zipfile.ZipFile(site.program, "w") as packed:
+            packed.writestr("__main__.py", "")
+    else:
+        assert isinstance(content, bytes)
+        site.program.write_bytes(content)
+    before = site.program.read_bytes()
+    for call in (engine_file.ensure, engine_file.absent):
+        for check in (True, False):
+            with pytest.raises(Conflict, match="something else is there"):
+                call(site, check=check)
+    assert site.program.read_bytes() == before
+
+
+def test_what_a_crash_left_is_swept_and_nothing_else(site: Site) -> None:
+    files.make_directory(site.program.parent)
+    left, others = (site.program.parent / f"{files.PENDING}{name}-0123abcd" for name in ("vserver", "other"))
+    left.touch()
+    others.touch()
+    engine_file.ensure(site)
+    assert not left.exists() and others.exists()
+
+
+@pytest.mark.parametrize("path", ["", "/has a blank/python3", "/" + "x" * 260])
+def test_a_python_that_cannot_stand_in_a_first_line_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", path)
+    with pytest.raises(Unsupported):
+        engine_file.interpreter()
