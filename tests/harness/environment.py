@@ -37,6 +37,7 @@ PACKAGES = {
     "runc": "runc",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
+    "systemctl": "systemd",
     "unshare": "util-linux",
 }
 _NO_MORE: Mapping[str, str] = MappingProxyType({})

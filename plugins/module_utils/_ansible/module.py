@@ -32,21 +32,22 @@ def change(
     argument_spec: arguments.Spec,
     operate: Callable[[Site, dict[str, Any], bool], Outcome],
     *,
-    subject: str = "guest",
+    subject: str | Callable[[dict[str, Any]], str] = "guest",
     **checks: Any,
 ) -> None:
     """Run a module that changes the host.
 
     * operate: called with the site, the module's parameters and whether this is check mode
-    * subject: the result's key for what the module is about
+    * subject: the result's key for what the module is about; or what tells it from the module's parameters
     * checks: further arguments of AnsibleModule (``required_if`` and the like)
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
     outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
     for text in outcome.warnings:
         module.warn(text)
-    result: dict[str, Any] = {"changed": outcome.changed, subject: outcome.subject}
-    if subject == "guest":
+    about = subject if isinstance(subject, str) else subject(module.params)
+    result: dict[str, Any] = {"changed": outcome.changed, about: outcome.subject}
+    if about in ("guest", "service"):
         result["restart_required"] = bool(outcome.restart_required)
         result["restart_reasons"] = list(outcome.restart_required)
     if module._diff:

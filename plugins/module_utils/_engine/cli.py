@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import lifecycle, store
+from . import lifecycle, store, unit_start
 from .errors import VserverError
 from .site import Site
 
@@ -45,9 +45,10 @@ def _parser(version: str) -> argparse.ArgumentParser:
     for name, act, text in (
         ("start", _start, "start a guest; it is fine when it runs"),
         ("stop", _stop, "stop a guest in order; it is fine when it does not run"),
+        ("bind-unit", _bind_unit, "for systemd: bind the unit this runs in to its addresses"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("name", metavar="NAME", help="the guest's name")
+        command.add_argument("name", metavar="UNIT" if act is _bind_unit else "NAME")
         command.set_defaults(act=act)
     return parser
 
@@ -60,3 +61,7 @@ def _start(site: Site, arguments: argparse.Namespace) -> None:
 def _stop(site: Site, arguments: argparse.Namespace) -> None:
     store.require(site, arguments.name)
     lifecycle.set_state(site, arguments.name, "stopped", {})
+
+
+def _bind_unit(site: Site, arguments: argparse.Namespace) -> None:
+    unit_start.bind_unit(site, arguments.name)

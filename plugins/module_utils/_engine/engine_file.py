@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from . import cli, files, store
+from . import cli, files, service, store
 from .errors import Conflict, Unsupported
 from .outcome import Outcome
 from .site import Site
@@ -163,9 +163,19 @@ def ensure(site: Site, *, check: bool = False) -> Outcome:
 
 
 def absent(site: Site, *, check: bool = False) -> Outcome:
-    """Have no engine at ``site.program``. Raises :class:`Conflict` when another program is there."""
+    """Have no engine at ``site.program``.
+
+    Raises :class:`Conflict` when another program is there, or when a bound unit needs it.
+    """
     with _locked(site, check):
         found = installed(site.program)
+        bound = [of.name for of in service.load_all(site) if of.kind == "unit"]
+        if found is not None and bound:
+            raise Conflict(
+                f"remove {site.program}",
+                why=f"it binds {', '.join(bound)} at each start",
+                remedy="Let those units use every address first (address_binding with state absent).",
+            )
         if found is not None and not check:
             site.program.unlink()
             files.fsync_directory(site.program.parent)

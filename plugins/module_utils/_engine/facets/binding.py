@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import host_addresses, ping, running
+from .. import service as bound_services
 from ..chbind import attach as binding_attach
 from ..chbind import steering as binding_steering
 from ..chbind import trial
@@ -110,11 +111,16 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
             why="this host has no such interface",
             remedy=f"It has {', '.join(address.interfaces())}; without interface, one is found.",
         )
-    own = {str(ipaddress.ip_interface(text).ip) for text in guest.binding.addresses}
+    for service in bound_services.load_all(site):
+        taken = taken_from(guest, service.binding)
+        if taken:
+            raise Conflict(
+                f"bind guest {guest.name} to {', '.join(sorted(taken))}",
+                why=f"{service.kind} {service.name} of the host is bound to it",
+                remedy="Give the guest addresses of its own, or 'shared: true' to both.",
+            )
     for other in others:
-        theirs = {str(ipaddress.ip_interface(text).ip) for text in other.binding.addresses}
-        both_share = guest.binding.shared and other.binding.shared
-        taken = (own & _private(other)) or (theirs & _private(guest)) or (set() if both_share else own & theirs)
+        taken = taken_from(other, guest.binding) or (plain(other.binding) & _private(guest))
         if taken:
             raise Conflict(
                 f"bind guest {guest.name} to {', '.join(sorted(taken))}",
@@ -125,6 +131,17 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
     return guest.binding
 
 
+def plain(binding: Binding) -> set[str]:
+    """The binding's addresses without their prefixes (pure)."""
+    return {str(ipaddress.ip_interface(text).ip) for text in binding.addresses}
+
+
+def taken_from(guest: Guest, other: Binding) -> set[str]:
+    """The addresses of another binding that are the guest's, unless both share them (pure)."""
+    both_share = guest.binding.shared and other.shared
+    return plain(other) & (_private(guest) if both_share else _private(guest) | plain(guest.binding))
+
+
 def _private(guest: Guest) -> set[str]:
     """The guest's private loopback addresses (pure)."""
     return {str(private) for private in loopback_addresses(guest.xid)}
@@ -132,9 +149,13 @@ def _private(guest: Guest) -> set[str]:
 
 def policy(guest: Guest) -> BindingPolicy:
     """The policy that the binding's programs enforce for ``guest`` (pure)."""
-    own = guest.binding
+    return policy_for(guest.xid, guest.binding)
+
+
+def policy_for(xid: int, own: Binding) -> BindingPolicy:
+    """The policy of a binding; xid 0 is the host's (pure)."""
     addresses = [ipaddress.ip_interface(text) for text in own.addresses]
-    return policy_of(guest.xid, addresses, loopback=own.loopback, ping=own.ping, multicast=own.multicast)
+    return policy_of(xid, addresses, loopback=own.loopback, ping=own.ping, multicast=own.multicast)
 
 
 def observe(site: Site, guest: Guest) -> Binding | None:
@@ -189,11 +210,8 @@ def attach(site: Site, guest: Guest) -> None:
     try:
         if guest.binding.network == "host":
             binding_attach.detach(path)
-        elif binding_attach.can_steer():
-            with binding_steering.opened(site.steering) as steering:
-                binding_attach.attach(path, policy(guest), steering, shared=guest.binding.shared)
         else:
-            binding_attach.attach(path, policy(guest))
+            attach_policy(site, path, policy(guest), shared=guest.binding.shared)
     except OSError as error:
         raise VserverError(f"bind guest {guest.name} to its addresses", why=error.strerror or str(error)) from error
 
@@ -202,6 +220,15 @@ def permit(guest: Guest) -> None:
     """Give the guest, whose addresses are up, what ``ping`` takes beside the programs."""
     if guest.binding.ping and guest.binding.network == "bound":
         ping.up(guest, policy(guest))
+
+
+def attach_policy(site: Site, path: Path, wanted: BindingPolicy, *, shared: bool) -> None:
+    """Make ``wanted`` the binding of a cgroup, steered where the kernel can. Raises OSError."""
+    if binding_attach.can_steer():
+        with binding_steering.opened(site.steering) as steering:
+            binding_attach.attach(path, wanted, steering, shared=shared)
+    else:
+        binding_attach.attach(path, wanted)
 
 
 def require_effect(site: Site, guest: Guest) -> None:
@@ -218,9 +245,14 @@ def release(site: Site, guest: Guest, keep: Guest | None = None) -> None:
     """Take away what ``guest`` has beside its cgroup: it has stopped, or has only what ``keep`` says now."""
     if guest.binding.ping and not (keep and keep.binding.ping and keep.binding.network == "bound"):
         ping.down(guest)
+    stop_steering(site, policy(guest), policy(keep) if keep else None)
+
+
+def stop_steering(site: Site, gone: BindingPolicy, keep: BindingPolicy | None) -> None:
+    """Steer no more packets to the addresses of ``gone``, but for those of ``keep``."""
     if site.steering.is_dir():
         with binding_steering.opened(site.steering) as steering:
-            binding_steering.forget(steering, policy(guest), policy(keep) if keep else None)
+            binding_steering.forget(steering, gone, keep)
 
 
 def verify(guest: Guest, pid: int) -> None:

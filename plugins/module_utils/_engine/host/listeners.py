@@ -60,7 +60,7 @@ def listeners(site: Site, own: Collection[IP] = ()) -> list[Listener]:
     Raises OSError where the kernel cannot tell (it lacks tcp_diag or udp_diag).
     """
     found: dict[tuple[str, int, int | None], list[Socket]] = {}
-    sockets = standing_in_the_way(sock_diag.waiting(), own, _client_ports())
+    sockets = standing_in_the_way(sock_diag.waiting(), own, client_ports())
     holders = _holders(sockets) if sockets else {}
     for each in sockets:
         found.setdefault((each.protocol, each.port, holders.get(each.inode)), []).append(each)
@@ -80,7 +80,8 @@ def shown(each: Socket) -> tuple[str, ...]:
     return ("0.0.0.0", "::") if both else (str(each.address),)
 
 
-def _client_ports() -> range:
+def client_ports() -> range:
+    """The ports that the kernel gives to sockets which ask for none (ip(7))."""
     first, last = map(int, _CLIENT_PORTS.read_text().split())
     return range(first, last + 1)
 
