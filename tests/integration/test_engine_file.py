@@ -46,6 +46,18 @@ def test_a_guest_it_started_outlives_the_file_and_still_reboots(here: Guests) ->
     vserver("start", "lasting")
     assert info.guest(site, "lasting")["pid"] == first["pid"]
     here.wait_booted("lasting")
+    assert vserver("exec", "lasting", "--", "hostname") == "lasting\n"
+    words = [site.program, "exec", "lasting", "--", "sh", "-c", "exit 7"]
+    assert subprocess.run(words, check=False, timeout=60).returncode == 7
+    entering = subprocess.run(
+        [site.program, "enter", "lasting"],
+        input="echo $0; exit 3\n",
+        text=True,
+        timeout=60,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    assert entering.returncode == 3 and "bash" in entering.stdout, entering
     # Another version: whoever opens the old one by its name now finds other bytes at every offset.
     site.program.write_bytes(os.urandom(100_000))
     here.run("lasting", "systemctl", "--no-block", "reboot")

@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from . import lifecycle, store, unit_start
-from .errors import VserverError
+from . import enter, lifecycle, store, unit_start
+from .errors import InvalidInput, VserverError
 from .site import Site
+
+#: Every distribution has it; as a login shell it reads the guest's own profile.
+_LOGIN_SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || echo sh)" -l')
 
 
 def main(version: str, argv: Sequence[str] | None = None) -> int:
@@ -25,43 +28,60 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser(version).parse_args(argv)
     if os.geteuid() != 0:
-        print(f"vserver: this needs root, and runs as uid {os.geteuid()}", file=sys.stderr)
+        sys.stderr.write(f"vserver: this needs root, and runs as uid {os.geteuid()}\n")
         return 1
     try:
-        arguments.act(Site(), arguments)
-    except VserverError as error:
-        print(f"vserver: {error}", file=sys.stderr)
+        status: int = arguments.act(Site(), arguments)
+    except (VserverError, OSError) as error:
+        sys.stderr.write(f"vserver: {error}\n")
         return 1
-    except OSError as error:
-        print(f"vserver: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status
 
 
 def _parser(version: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vserver", description="Act on the guests of this host.")
     parser.add_argument("--version", action="version", version=f"vserver {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, act, text in (
-        ("start", _start, "start a guest; it is fine when it runs"),
-        ("stop", _stop, "stop a guest in order; it is fine when it does not run"),
-        ("bind-unit", _bind_unit, "for systemd: bind the unit this runs in to its addresses"),
-    ):
+
+    def add(name: str, act: Callable[[Site, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("name", metavar="UNIT" if act is _bind_unit else "NAME")
         command.set_defaults(act=act)
+        command.add_argument("name", metavar="UNIT" if act is _bind_unit else "NAME")
+        return command
+
+    add("start", _start, "start a guest; it is fine when it runs")
+    add("stop", _stop, "stop a guest in order; it is fine when it does not run")
+    add("enter", _enter, "a login shell in a running guest, on a terminal of its own")
+    command = add("exec", _exec, "run a command as root in a running guest; its exit status is ours")
+    command.add_argument("--tty", action="store_true", help="on a terminal of its own")
+    command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
+    add("bind-unit", _bind_unit, "for systemd: bind the unit this runs in to its addresses")
     return parser
 
 
-def _start(site: Site, arguments: argparse.Namespace) -> None:
+def _start(site: Site, arguments: argparse.Namespace) -> int:
     store.require(site, arguments.name)
     lifecycle.set_state(site, arguments.name, "started", {})
+    return 0
 
 
-def _stop(site: Site, arguments: argparse.Namespace) -> None:
+def _stop(site: Site, arguments: argparse.Namespace) -> int:
     store.require(site, arguments.name)
     lifecycle.set_state(site, arguments.name, "stopped", {})
+    return 0
 
 
-def _bind_unit(site: Site, arguments: argparse.Namespace) -> None:
+def _enter(site: Site, arguments: argparse.Namespace) -> int:
+    return enter.run(site, arguments.name, _LOGIN_SHELL, tty=True)
+
+
+def _exec(site: Site, arguments: argparse.Namespace) -> int:
+    words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not words:
+        raise InvalidInput("no command to run is given", remedy="Write vserver exec NAME -- COMMAND [ARGUMENT ...].")
+    return enter.run(site, arguments.name, words, tty=arguments.tty)
+
+
+def _bind_unit(site: Site, arguments: argparse.Namespace) -> int:
     unit_start.bind_unit(site, arguments.name)
+    return 0
