@@ -505,12 +505,16 @@ def test_what_is_no_ip_packet_is_dropped(hook: AttachType, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("hook", "protocol", "flags", "found", "expected"),
     [
-        # Outwards: a datagram to a wildcard socket only if that is ours; a connection was decided about at connect.
+        # Outwards: a datagram, or what opens a connection, to a wildcard socket only if that is ours.
         (OUT, 17, 0, None, True),
         (OUT, 17, 0, ("", OUR_CGROUP), True),
         (OUT, 17, 0, ("", OTHER_CGROUP), False),
         (OUT, 17, 0, ("own", OTHER_CGROUP), True),
-        (OUT, 6, 0x02, ("", OTHER_CGROUP), True),
+        (OUT, 6, 0x02, None, True),
+        (OUT, 6, 0x02, ("", OUR_CGROUP), True),
+        (OUT, 6, 0x02, ("", OTHER_CGROUP), False),
+        (OUT, 6, 0x02, ("own", OTHER_CGROUP), True),
+        (OUT, 6, 0x12, ("", OTHER_CGROUP), True),
         (OUT, 132, 0, None, False),
         # Inwards: the sender has to be ours.
         (IN, 17, 0, None, True),

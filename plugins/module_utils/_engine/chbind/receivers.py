@@ -8,7 +8,8 @@ host's process can send from there.
 
 Outwards: the binding's own sockets are never bound to "any", with two exceptions: listen(2) without bind(2), and a
 datagram socket that the kernel bound because it sent something. So a connection to a wildcard listener is refused (also
-to an own one of the first kind), and a datagram goes to a wildcard socket only if that one's cgroup is ours.
+to an own one of the first kind), and a datagram, or what opens a connection, goes to a wildcard socket only if that
+one's cgroup is ours: the kernel sends a SYN again when nobody has answered, and by then somebody else may listen.
 
 Inwards: what opens a connection, and every datagram, has to come from a socket whose cgroup is ours. Of a sender that
 has closed its socket already nothing is known any more; its packet passes.
@@ -143,20 +144,20 @@ def _check_loopback(
     for protocol in (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6):
         asm.jump_if(SCRATCH, "==", protocol, "allow")
     asm.jump("drop")
+    found = asm.unique("found")
     asm.label(tcp)
-    if not incoming:
-        asm.jump("allow")
     need(asm, header + _TCP_HEADER)
     asm.load(SCRATCH, PACKET, Field(header + 13, 1))
     asm.bit_and(SCRATCH, _TCP_SYN | _TCP_ACK)
     asm.jump_if(SCRATCH, "!=", _TCP_SYN, "allow")
     _copy_tuple(asm, header, addresses, reverse=incoming)
     _look_up(asm, Helper.SK_LOOKUP_TCP, _length(addresses), "allow")
-    asm.jump("ours or drop")
+    asm.jump(found)
     asm.label(udp)
     need(asm, header + _UDP_HEADER)
     _copy_tuple(asm, header, addresses, reverse=incoming)
     _look_up(asm, Helper.SK_LOOKUP_UDP, _length(addresses), "allow")
+    asm.label(found)
     if not incoming:
         anywhere = asm.unique("anywhere")
         _load_bound_address(asm, bound)
