@@ -59,7 +59,7 @@ TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = socket.AF_INET, socket.AF_INET6
 IPPROTO_MPTCP, IPPROTO_UDPLITE = 262, 136
 IP_FREEBIND, IP_PKTINFO, IPV6_FREEBIND = 15, 8, 78
-TCP_FASTOPEN_CONNECT, MSG_FASTOPEN = 30, 0x20000000
+TCP_FASTOPEN_CONNECT, MSG_FASTOPEN, MSG_MORE, IPV6_ADDRFORM = 30, 0x20000000, 0x8000, 1
 WAIT = 2.0
 
 Socket = socket.socket
@@ -871,27 +871,52 @@ def _plain(address: str) -> str:
 
 
 class Stranger:
-    """The host's sockets: what arrives at them has to come from own addresses of guest a."""
+    """The sockets of the host and of guest b: what arrives at them has to come from own addresses of guest a.
+
+    At the loopback addresses of either, nothing may arrive at all.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.port = 7007
-        self.datagrams, self.listeners = [], []
-        for family, address in ((V4, HOST), (V4, HOST2), (V6, HOST6)):
-            receiver = world.host.socket(family, UDP)
-            receiver.bind((address, self.port))
-            self.datagrams.append(receiver)
-            self.listeners.append(world.host.listener(family, address, self.port))
+        self.open: list[tuple[Socket, bool]] = []
+        for place, addresses, public in (
+            (world.host, (HOST, HOST2, HOST6), True),
+            (world.b, (B, B6), True),
+            (world.host, ("127.0.0.1", "::1"), False),
+            (world.b, ("127.0.0.1", "::1"), False),
+        ):
+            for address in addresses:
+                family = V6 if ":" in address else V4
+                receiver = place.socket(family, UDP)
+                receiver.bind((address, self.port))
+                self.open += [(receiver, public), (place.listener(family, address, self.port), public)]
+        self.kept = {id(made) for made, _ignored in self.open}
+
+    def callers(self) -> Iterator[tuple[str, bool]]:
+        """Who has come since the last time, and whether that was to a public address."""
+        for made, public in self.open:
+            while not silent(made, 0):
+                if made.type == UDP:
+                    peer = made.recvfrom(9)[1]
+                else:
+                    connection, peer = made.accept()
+                    connection.close()
+                yield peer[0], public
 
     def check(self) -> None:
-        for receiver in self.datagrams:
-            while not silent(receiver, 0):
-                assert receiver.recvfrom(9)[1][0] in OWN_A
-        for listener in self.listeners:
-            while not silent(listener, 0):
-                connection, peer = listener.accept()
-                connection.close()
-                assert peer[0] in OWN_A
+        for peer, public in self.callers():
+            assert public
+            assert peer in OWN_A
+
+    def tidy(self) -> None:
+        """Close what an example has opened, and forget our own calls: the port may have been this one."""
+        for _ignored in self.callers():
+            pass
+        self.world.a.close_sockets()
+        for made in [made for made in self.world.host.sockets if id(made) not in self.kept]:
+            made.close()
+            self.world.host.sockets.remove(made)
 
     def cannot_reach(self, subject: Socket) -> None:
         """Nothing sent to an address that is not guest a's arrives at its socket."""
@@ -930,6 +955,15 @@ def _act(subject: Socket, action: str, address: str, port: int) -> None:
         subject.send(b"x")
     elif action == "sendto":
         subject.sendto(b"x", (address, port))
+    elif action == "sendto in part":
+        subject.sendto(b"x", socket.MSG_DONTWAIT | MSG_MORE, (address, port))
+    elif action == "bind a port":
+        subject.bind((address, 7007))
+    elif action == "connect by the other family":
+        target = struct.pack("=H2s4s8x", V4, struct.pack("!H", port), socket.inet_aton(_plain(address)))
+        ctypes.CDLL(None).connect(subject.fileno(), target, len(target))
+    elif action == "become IPv4":
+        subject.setsockopt(socket.IPPROTO_IPV6, IPV6_ADDRFORM, V4)
     elif action == "sendto fast":
         subject.sendto(b"x", MSG_FASTOPEN, (address, port))
     elif action == "free":
@@ -954,10 +988,9 @@ def _act(subject: Socket, action: str, address: str, port: int) -> None:
         subject.sendmsg([b"x"], [information], 0, (HOST6 if six else HOST, port))
 
 
-ACTIONS = ["bind", "connect", "dissolve", "listen", "send", "sendto", "sendto fast", "free", "v6only", "reuse"] + [
-    "device",
-    "transparent",
-    "source",
+ACTIONS = [
+    *("bind", "bind a port", "connect", "connect by the other family", "dissolve", "listen", "become IPv4"),
+    *("send", "sendto", "sendto in part", "sendto fast", "source", "free", "v6only", "reuse", "device", "transparent"),
 ]
 
 
@@ -968,7 +1001,7 @@ def test_whatever_a_process_does(world: World, steering: bool, request: pytest.F
         request.getfixturevalue("steered")
     stranger = Stranger(world)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         st.sampled_from([V4, V6]),
         st.sampled_from([TCP, UDP]),
@@ -983,9 +1016,7 @@ def test_whatever_a_process_does(world: World, steering: bool, request: pytest.F
                 _act(subject, action, addresses[choice % len(addresses)], stranger.port if to_stranger else 9)
             stranger.check()
         stranger.cannot_reach(subject)
-        world.a.close_sockets()
-        while len(world.host.sockets) > 6:
-            world.host.sockets.pop().close()
+        stranger.tidy()
 
     run()
 
