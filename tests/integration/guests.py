@@ -28,6 +28,14 @@ SLEEP = ("/bin/sleep", "infinity")
 PATIENCE = 30.0
 #: How long a command in a guest may take, in seconds.
 TIMEOUT = 60.0
+_ENTER = """
+import sys
+from pathlib import Path
+from ansible_collections.linux.vserver.plugins.module_utils._engine import enter
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+state, run, cgroup, name, *argv = sys.argv[1:]
+sys.exit(enter.run(Site(Path(state), Path(run), cgroup), name, argv))
+"""
 
 
 def eventually(condition: Callable[[], Any], otherwise: str, patience: float = PATIENCE) -> None:
@@ -82,6 +90,11 @@ class Guests:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             output = [file.read() for file in (stdout, stderr) if file.seek(0) == 0]
         return subprocess.CompletedProcess(argv, status, *output)
+
+    def command(self, name: str, *argv: str) -> list[str]:
+        """The words that run a command in a running guest, for a caller that goes on meanwhile."""
+        site = (str(self.site.state), str(self.site.run), self.site.cgroup)
+        return [sys.executable, "-c", _ENTER, *site, name, *argv]
 
     def _enter(self, name: str, argv: Sequence[str], stdout: int, stderr: int) -> NoReturn:
         status = 255
