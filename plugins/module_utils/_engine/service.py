@@ -38,7 +38,9 @@ def _directory(site: Site, kind: str) -> Path:
 
 
 def _file(site: Site, kind: str, name: str) -> Path:
-    return _directory(site, kind) / f"{urllib.parse.quote(name, safe='@:')}.json"
+    quoted = urllib.parse.quote(name, safe="@:")
+    visible = f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
+    return _directory(site, kind) / f"{visible}.json"
 
 
 def load(site: Site, kind: str, name: str) -> Service | None:
