@@ -19,7 +19,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 from .guests import SLEEP, Guests
 from .links import Link, heard, link
 
-HOST, HOST6 = "203.0.113.1/24", "2001:db8:78::1/64"
+HOST, HOST6 = "203.0.113.1", "2001:db8:78::1"
 OWN, OWN6, BESIDE = "203.0.113.10", "2001:db8:78::10", "198.51.100.10"
 FAR, FAR6, BEYOND = "203.0.113.2", "2001:db8:78::2", "192.0.2.77"
 GROUPS = Path("/proc/sys/net/ipv4/ping_group_range")
@@ -28,7 +28,7 @@ ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 
 @pytest.fixture
 def wire() -> Iterator[Link]:
-    with link("vs-ping", HOST, HOST6) as made:
+    with link("vs-ping", f"{HOST}/24", f"{HOST6}/64") as made:
         made.far("ip", "link", "set", "lo", "up")
         for text, device in ((f"{FAR}/24", made.there), (f"{FAR6}/64", made.there), (f"{BEYOND}/32", "lo")):
             made.far("ip", "address", "add", text, "dev", device, *(["nodad"] if ":" in text else []))
@@ -75,9 +75,9 @@ def test_ping_from_a_guest(guests: Guests, site: Site, wire: Link) -> None:
             assert pings(target), f"{target} does not answer"
             assert senders(heard(ear, 0.1)) == {source}
     assert all(pings(target) for target in ("127.0.0.1", "::1", OWN6)) and pings("-I", BESIDE, FAR)
-    assert not pings(HOST.split("/")[0]) and pings("-I", OWN, HOST.split("/")[0]), "of the host only bound sockets hear"
+    assert not pings(HOST) and pings("-I", OWN, HOST), "of the host only bound sockets hear"
     with wire.ear() as ear:
-        assert not pings("-I", HOST.split("/")[0], FAR) and not pings("-I", HOST6.split("/")[0], FAR6)
+        assert not pings("-I", HOST, FAR) and not pings("-I", HOST6, FAR6)
         assert senders(heard(ear, 0.1)) == set(), "an echo request left from the host's address"
     GROUPS.write_text("1 0\n")
     assert lifecycle.configure(site, "pinging", "binding", {}).before == {"ping": False}

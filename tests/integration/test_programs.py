@@ -52,21 +52,21 @@ package main
 import ("fmt"; "net"; "net/http"; "os")
 
 func host(address string) string {
-	name, _, _ := net.SplitHostPort(address)
-	return name
+    name, _, _ := net.SplitHostPort(address)
+    return name
 }
 
 func main() {
-	name, _ := os.Hostname()
-	http.HandleFunc("/who", func(answer http.ResponseWriter, request *http.Request) {
-		local := request.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		fmt.Fprint(answer, name, " ", host(local.String()), " ", host(request.RemoteAddr))
-	})
-	listener, failure := net.Listen("tcp", ":8002")
-	if failure == nil {
-		failure = http.Serve(listener, nil)
-	}
-	panic(failure)
+    name, _ := os.Hostname()
+    http.HandleFunc("/who", func(answer http.ResponseWriter, request *http.Request) {
+        local := request.Context().Value(http.LocalAddrContextKey).(net.Addr)
+        fmt.Fprint(answer, name, " ", host(local.String()), " ", host(request.RemoteAddr))
+    })
+    listener, failure := net.Listen("tcp", ":8002")
+    if failure == nil {
+        failure = http.Serve(listener, nil)
+    }
+    panic(failure)
 }
 """
 #: Runs commands side by side, and prints what each of them prints if it succeeds.
@@ -193,8 +193,10 @@ def _archive(place: Path, cache: Path) -> Iterator[str]:
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(place))
     with http.server.ThreadingHTTPServer((HOST[0], 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{HOST[0]}:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"http://{HOST[0]}:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def _prepare(world: World, name: str, archive: str) -> None:

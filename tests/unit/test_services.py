@@ -103,7 +103,11 @@ def test_the_cgroup_of_a_unit(group: str, unit: str, own: str | None) -> None:
 
 @given(
     st.sampled_from(["unit", "cgroup"]),
-    st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=1, max_size=60),
+    st.builds(
+        "{}vs-{}".format,
+        st.sampled_from(["", "."]),
+        st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), max_size=60),
+    ),
     st.booleans(),
 )
 def test_a_record_comes_back(tmp_path_factory: pytest.TempPathFactory, kind: str, name: str, shared: bool) -> None:

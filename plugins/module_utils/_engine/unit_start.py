@@ -55,7 +55,7 @@ def _wait_for_addresses(addresses: Iterable[IP]) -> None:
     for own in addresses:
         while not _can_be_bound(own):
             if time.monotonic() >= deadline:
-                print(f"vserver: {own} is still not an address of this host", file=sys.stderr)
+                sys.stderr.write(f"vserver: {own} is still not an address of this host\n")
                 return
             time.sleep(0.1)
 
