@@ -207,6 +207,9 @@ class Sniffer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self.socket.setblocking(False)
 
+    def close(self) -> None:
+        self.socket.close()
+
     def sent(self) -> list[Packet]:
         found = []
         with contextlib.suppress(BlockingIOError):
@@ -366,6 +369,8 @@ def world(site: Site, network: None) -> Iterator[World]:
         services = Services()
         stack.callback(services.close)
         services.open()
+        sniffer = Sniffer()
+        stack.callback(sniffer.close)
         for made in open_abstract_services("host"):
             stack.enter_context(made)
         names = dict(NAMES)
@@ -407,7 +412,7 @@ def world(site: Site, network: None) -> Iterator[World]:
             assert b("run", kind=kind, steps=steps)["failed"] == []
         private = (ip_network(f"{names['LOOPBACK_A']}/24", strict=False), ip_network(names["LOOPBACK_A6"]))
         own = frozenset((A, A2, A6, A26, "127.0.0.1", "::1"))
-        yield World(site, guests, a, b, c, bare, root, free, services, Sniffer(), own, private, names)
+        yield World(site, guests, a, b, c, bare, root, free, services, sniffer, own, private, names)
 
 
 #: Who attacks that is bound, and how.
