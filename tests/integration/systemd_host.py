@@ -4,8 +4,7 @@
 """A host run by systemd, where the machine is not: the machine's own programs under a systemd of the tests.
 
 It has a process tree, mounts and a cgroup tree of its own, sees the machine's files through an overlay, and shares the
-tests' network. Nothing of the machine's own units runs there: its target is empty, and tests add units without
-default dependencies.
+tests' network. None of the machine's own units is wanted there; what tests enable is started at boot.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +22,8 @@ from .guests import eventually
 
 _TARGET = "vserver-test.target"
 _GROUP = "vserver-tests-systemd"
-#: In new namespaces, with the place of the new root as $1: become its process 1.
+#: In new namespaces, with the place of the new root as $1, and the controllers of the machine's version 1 hierarchies
+#: after that: become its process 1. systemd does not look at those; they make up for what the v2 tree lacks here.
 _BOOT = f"""
 set -e
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
@@ -35,11 +34,19 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --rbind /dev dev
-mkdir -p var/lib/vserver
-mount --bind "$1/state" var/lib/vserver
-: > etc/fstab
-printf '[Unit]\\nDefaultDependencies=no\\n' > etc/systemd/system/{_TARGET}
-mkdir -p .old
+place="$1"
+shift
+for controllers; do
+    mkdir -p "run/cgroup/$controllers"
+    mount -t cgroup -o "$controllers" cgroup "run/cgroup/$controllers"
+done
+mkdir -p var/lib/vserver .old
+mount --bind "$place/state" var/lib/vserver
+if [ ! -e etc/systemd/system/{_TARGET} ]; then
+    rm -rf etc/systemd/system/*.wants usr/lib/systemd/system/*.wants
+    : > etc/fstab
+    printf '[Unit]\\nWants=multi-user.target\\n' > etc/systemd/system/{_TARGET}
+fi
 pivot_root . .old
 umount -l .old
 exec env -i PATH="$PATH" container=vserver-test /usr/lib/systemd/systemd --system --unit={_TARGET} \\
@@ -48,15 +55,81 @@ exec env -i PATH="$PATH" container=vserver-test /usr/lib/systemd/systemd --syste
 
 
 class SystemdHost:
-    """A running one; ``pid`` is its process 1."""
+    """One such host. ``place`` is on a file system that can carry an overlay's upper layer."""
 
-    def __init__(self, pid: int, root: Path) -> None:
-        self.pid = pid
-        self.root = root
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._group = cgroup.layout().tree / _GROUP
+        for name in ("upper/etc/systemd/system", "work", "root", "state"):
+            (place / name).mkdir(parents=True)
+        self.boot()
+
+    @property
+    def root(self) -> Path:
+        """Its root directory, as seen from outside."""
+        return Path(f"/proc/{self._pid}/root")
+
+    @property
+    def group(self) -> Path:
+        """The top of its cgroup tree, as seen from outside."""
+        return self._group
+
+    def boot(self) -> None:
+        """Boot it, until everything that is enabled has started."""
+        self._group.mkdir()
+        layout = cgroup.layout()
+        old: dict[Path, list[str]] = {}
+        for name, top in layout.controllers.items():
+            if top != layout.tree:
+                old.setdefault(top, []).append(name)
+        words = ["unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "--kill-child", "--"]
+        with (self._place / "console.log").open("wb") as log:
+            self._child = subprocess.Popen(
+                [*words, "sh", "-c", _BOOT, "sh", str(self._place), *map(",".join, old.values())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Before the cgroup namespace is made.
+                preexec_fn=lambda: (self._group / "cgroup.procs").write_text("0"),
+            )
+        self._pid = self._first_process()
+        eventually(
+            lambda: self.exec("systemctl", "is-active", _TARGET).stdout == "active\n",
+            "systemd does not boot",
+            patience=60,
+        )
+
+    def _first_process(self) -> int:
+        """The pid of the new process 1, once it runs systemd."""
+        children = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
+
+        def ready() -> bool:
+            found = children.read_text().split() if children.exists() else []
+            return bool(found) and os.path.basename(os.readlink(f"/proc/{found[0]}/exe")) == "systemd"
+
+        try:
+            eventually(ready, "systemd was not executed", patience=10)
+        except AssertionError as error:
+            raise AssertionError((self._place / "console.log").read_text()) from error
+        return int(children.read_text().split()[0])
+
+    def reboot(self) -> None:
+        """Shut it down in order, and boot it again."""
+        self.run("systemctl", "--no-block", "poweroff")
+        self._child.wait(timeout=60)
+        self.end()
+        self.boot()
+
+    def end(self) -> None:
+        """Take its power away."""
+        self._child.kill()
+        self._child.wait()
+        cgroup.kill(self._group, 10)
+        cgroup.remove(cgroup.layout(), _GROUP)
 
     def exec(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command there."""
-        command = ["nsenter", "--target", str(self.pid), "--all", "--", *argv]
+        command = ["nsenter", "--target", str(self._pid), "--all", "--", *argv]
         return subprocess.run(
             command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
         )
@@ -79,44 +152,10 @@ class SystemdHost:
 
 @contextlib.contextmanager
 def booted(place: Path) -> Iterator[SystemdHost]:
-    """Have such a host for a ``with`` block. ``place`` is on a file system that can carry an overlay's upper layer."""
-    for name in ("upper/etc/systemd/system", "work", "root", "state"):
-        (place / name).mkdir(parents=True)
-    tree = cgroup.layout().tree
-    group = tree / _GROUP
-    group.mkdir()
-    words = ["unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--cgroup", "--kill-child", "--"]
-    with (place / "console.log").open("wb") as log:
-        child = subprocess.Popen(
-            [*words, "sh", "-c", _BOOT, "sh", str(place)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=lambda: (group / "cgroup.procs").write_text("0"),  # before the cgroup namespace is made
-        )
+    """Have such a host for a ``with`` block."""
+    host = SystemdHost(place)
     try:
-        init = _first_process(child.pid, place)
-        host = SystemdHost(init, Path(f"/proc/{init}/root"))
-        eventually(lambda: host.exec("systemctl", "is-active", _TARGET).stdout == "active\n", "systemd does not boot")
         yield host
     finally:
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        cgroup.kill(group, 10)
-        cgroup.remove(cgroup.layout(), _GROUP)
+        host.end()
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _first_process(parent: int, place: Path) -> int:
-    """The host's pid of the new process 1, once it runs systemd."""
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-
-    def ready() -> bool:
-        found = children.read_text().split() if children.exists() else []
-        return bool(found) and os.path.basename(os.readlink(f"/proc/{found[0]}/exe")) == "systemd"
-
-    try:
-        eventually(ready, "systemd was not executed", patience=10)
-    except AssertionError as error:
-        raise AssertionError((place / "console.log").read_text()) from error
-    return int(children.read_text().split()[0])

@@ -253,7 +253,7 @@ def serve(host: SystemdHost, name: str, *words: str, **unit: str) -> None:
 def unit_programs(host: SystemdHost, name: str) -> bool:
     """Whether the kernel runs a binding of ours for the unit, looked at from outside."""
     group = host.run("systemctl", "show", "--value", "--property=ControlGroup", name).lstrip("/")
-    return bool(services.binding_attach.attached(cgroup.layout().tree / "vserver-tests-systemd" / group))
+    return bool(services.binding_attach.attached(host.group / group))
 
 
 def test_a_unit_is_bound_for_good(host: SystemdHost) -> None:

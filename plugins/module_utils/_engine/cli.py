@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from . import enter, lifecycle, store, unit_start
+from . import autostart, enter, lifecycle, store, unit_start
 from .errors import InvalidInput, VserverError
 from .site import Site
 
@@ -46,17 +46,31 @@ def _parser(version: str) -> argparse.ArgumentParser:
     def add(name: str, act: Callable[[Site, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(act=act)
-        command.add_argument("name", metavar="UNIT" if act is _bind_unit else "NAME")
         return command
 
-    add("start", _start, "start a guest; it is fine when it runs")
-    add("stop", _stop, "stop a guest in order; it is fine when it does not run")
-    add("enter", _enter, "a login shell in a running guest, on a terminal of its own")
+    add("start", _start, "start a guest; it is fine when it runs").add_argument("name", metavar="NAME")
+    command = add("stop", _stop, "stop guests in order; it is fine when they do not run")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", metavar="NAME", nargs="?")
+    which.add_argument("--all", action="store_true", help="every guest that runs, all at a time")
+    command = add("autostart", _autostart, "start the guests that are to start with the host")
+    command.add_argument("--parallel", metavar="N", type=_count, default=os.cpu_count() or 1, help="as many at a time")
+    add("enter", _enter, "a login shell in a running guest, on a terminal of its own").add_argument(
+        "name", metavar="NAME"
+    )
     command = add("exec", _exec, "run a command as root in a running guest; its exit status is ours")
     command.add_argument("--tty", action="store_true", help="on a terminal of its own")
+    command.add_argument("name", metavar="NAME")
     command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
-    add("bind-unit", _bind_unit, "for systemd: bind the unit this runs in to its addresses")
+    add("bind-unit", _bind_unit, "for systemd: bind the unit this runs in").add_argument("name", metavar="UNIT")
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _start(site: Site, arguments: argparse.Namespace) -> int:
@@ -66,8 +80,16 @@ def _start(site: Site, arguments: argparse.Namespace) -> int:
 
 
 def _stop(site: Site, arguments: argparse.Namespace) -> int:
+    if arguments.all:
+        autostart.stop(site)
+        return 0
     store.require(site, arguments.name)
     lifecycle.set_state(site, arguments.name, "stopped", {})
+    return 0
+
+
+def _autostart(site: Site, arguments: argparse.Namespace) -> int:
+    autostart.start(site, arguments.parallel)
     return 0
 
 

@@ -66,7 +66,7 @@ def load_all(site: Site) -> list[Service]:
     """Every recorded service, sorted by name; a cgroup that is gone is left out."""
     found = []
     for kind in ("unit", "cgroup"):
-        for path in sorted(_directory(site, kind).glob("[!.]*.json")):
+        for path in sorted(_directory(site, kind).glob("*.json")):
             service = _read(path)
             if service is not None and (kind == "unit" or (cgroup.layout().tree / service.name).is_dir()):
                 found.append(service)
@@ -76,6 +76,7 @@ def load_all(site: Site) -> list[Service]:
 def save(site: Site, service: Service) -> None:
     """Write the record. The caller holds the lock "registry"."""
     files.make_directory(_directory(site, service.kind))
+    files.sweep(_directory(site, service.kind))
     record = {"format": _FORMAT, **dataclasses.asdict(service)}
     files.write_json(_file(site, service.kind, service.name), record)
 

@@ -1,0 +1,96 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guests that start and stop with a host that systemd runs, made ready by role host."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import templates
+from .systemd_host import SystemdHost, booted
+
+#: A process 1 that says goodbye.
+INIT = ["/bin/sh", "-c", "trap 'echo bye > /bye; exit 0' TERM; while :; do sleep 0.1; done"]
+
+
+@pytest.fixture
+def host(template_cache: Path) -> Iterator[SystemdHost]:
+    place = template_cache.parent / f"autostart-{os.getpid()}"
+    shutil.rmtree(place, ignore_errors=True)
+    with booted(place) as made:
+        yield made
+
+
+def play(host: SystemdHost, *tasks: dict[str, object]) -> str:
+    """Run tasks on the host; returns what Ansible says."""
+    playbook = host.root / "srv/play.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]))
+    program = Path(sys.executable).parent / "ansible-playbook"
+    said = host.exec(str(program), "/srv/play.yml", ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false")
+    assert said.returncode == 0, said.stdout + said.stderr
+    return said.stdout
+
+
+def running(host: SystemdHost) -> set[str]:
+    """The guests that run, by the cgroups with processes of theirs."""
+    groups = (host.group / "vserver").glob("*/guest")
+    return {group.parent.name for group in groups if "populated 1" in (group / "cgroup.events").read_text()}
+
+
+def goodbyes(host: SystemdHost) -> set[str]:
+    """The guests that were stopped in order, by what they wrote then; forgotten once asked for."""
+    found = list((host.root / "var/lib/vserver/guests").glob("*/root/upper/bye"))
+    for path in found:
+        path.unlink()
+    return {path.parents[2].name for path in found}
+
+
+def test_guests_start_and_stop_with_the_host(host: SystemdHost) -> None:
+    role = {
+        "ansible.builtin.include_role": {"name": "linux.vserver.host"},
+        "vars": {"vserver_host_sysctls": {}, "vserver_host_autostart_parallel": 2},
+    }
+    play(host, role)
+    assert "changed=0 " in play(host, role)
+    unit = "vserver-guests.service"
+    assert (
+        host.run("systemctl", "is-enabled", unit) == "enabled" and host.run("systemctl", "is-active", unit) == "active"
+    )
+
+    templates.tiny_tree(host.root / "srv/tree", ["sh", "sleep"])
+    guests = {"one": True, "two": True, "three": True, "quiet": False, "broken": True}
+    play(
+        host,
+        {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
+        *({"linux.vserver.clone": {"name": name, "template": "tiny"}} for name in guests),
+        *(
+            {"linux.vserver.context": {"name": name, "init": INIT, "timeout": 10, "autostart": autostart}}
+            for name, autostart in guests.items()
+        ),
+        {"linux.vserver.context": {"name": "broken", "init": ["/bin/nosuch"]}},
+        {"linux.vserver.context": {"name": "quiet", "state": "started"}},
+    )
+    assert running(host) == {"quiet"}
+
+    host.reboot()
+    assert goodbyes(host) == {"quiet"}
+    assert running(host) == {"one", "two", "three"}
+    assert host.run("systemctl", "is-active", unit) == "active", "a guest that is broken keeps the others from stopping"
+    host.reboot()
+    assert goodbyes(host) == {"one", "two", "three"} == running(host)
+
+    said = host.exec("vserver", "autostart")
+    assert said.returncode == 1 and "broken" in said.stderr and "nosuch" in said.stderr
+    host.end()
+    host.boot()
+    assert goodbyes(host) == set() and running(host) == {"one", "two", "three"}, "not back after a loss of power"
+    host.run("vserver", "stop", "--all")
+    assert running(host) == set() and goodbyes(host) == {"one", "two", "three"}
