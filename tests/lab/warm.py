@@ -1,0 +1,70 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Booted machines, kept as they stood: a host that goes on from there is up in seconds, not after a boot.
+
+Only for emulated machines: with hardware acceleration a boot takes little longer, and a saved state would depend on
+the processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .machine import Machine, make_overlay
+from .monitor import Monitor
+
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class Warm:
+    """The kept state of a machine just booted, below ``place``."""
+
+    place: Path
+    machine: Machine
+
+    @property
+    def directory(self) -> Path:
+        """One for everything that the state depends on."""
+        version = subprocess.check_output(["qemu-system-x86_64", "--version"], text=True).splitlines()[0]
+        arguments = [word.replace(str(self.machine.directory), "") for word in self.machine.arguments(False)]
+        facts = json.dumps([version, arguments, asdict(self.machine.hardware)], sort_keys=True)
+        return self.place / hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+    @property
+    def exists(self) -> bool:
+        return self.directory.exists()
+
+    def keep(self) -> None:
+        """Takes the machine's state and disks away from it; it is off afterwards."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".warm-", dir=self.place))
+        with Monitor(self.machine.socket) as monitor:
+            monitor.migrate(f"zstd -q -1 -f -o {work}/state")
+        self.machine.cut_power()
+        for name, file in self.machine.disks.items():
+            os.rename(file, work / f"{name}.qcow2")
+        try:
+            os.rename(work, self.directory)
+        except OSError:  # another lab was faster
+            shutil.rmtree(work)
+
+    def resume(self, network: tuple[str, ...]) -> None:
+        """Switches the machine on as it stood, with disks of its own on top of the kept ones."""
+        for name, file in self.machine.disks.items():
+            file.unlink(missing_ok=True)
+            make_overlay(file, self.directory / f"{name}.qcow2", "qcow2")
+        self.machine.start(network, incoming=f"zstd -q -dc {self.directory}/state")
+        with Monitor(self.machine.socket) as monitor:
+            while monitor.ask("query-status")["status"] == "inmigrate":
+                time.sleep(_POLL)
+            monitor.ask("cont")
