@@ -32,13 +32,18 @@ PACKAGES = {
     "git": "git",
     "go": "golang-go",
     "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "nsenter": "util-linux",
     "psql": "postgresql-client",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
     "systemctl": "systemd",
     "unshare": "util-linux",
+    "zstd": "zstd",
 }
 _NO_MORE: Mapping[str, str] = MappingProxyType({})
 # ansible-core of requirements.txt runs on these.
@@ -105,6 +110,7 @@ class Workspace:
             "PATH": os.pathsep.join(path),
             "PYTHONDONTWRITEBYTECODE": "1",
             "RUFF_CACHE_DIR": str(self.cache / "ruff"),
+            "VSERVER_LAB_CACHE": str(self.cache / "lab"),
             "VSERVER_TEST_CACHE": str(self.cache / "templates"),
         }
 

@@ -51,7 +51,8 @@ def _run_command(words: Sequence[str], space: Workspace, log: Path, cwd: Path | 
 
 def _mypy(space: Workspace, log: Path) -> Outcome:
     words = ["mypy", "--config-file", str(space.tree / "mypy.ini")]
-    words += ["--package", f"{PACKAGE}.plugins", "--package", f"{PACKAGE}.tests.harness"]
+    for package in ("plugins", "tests.harness", "tests.lab"):
+        words += ["--package", f"{PACKAGE}.{package}"]
     return _run_command(words, space, log, cwd=space.collections)
 
 
@@ -100,6 +101,41 @@ def _integration_tests(space: Workspace, log: Path) -> Outcome:
     if status == confine.LEFT_RUNNING:
         return _pytest_outcome(space, "tests/integration", 0, log) + failed("tests/integration: left processes running")
     return _pytest_outcome(space, "tests/integration", status, log)
+
+
+def _lab_variables(space: Workspace, log: Path) -> dict[str, str]:
+    """What the scenarios and the lab's tests need to know: which lab, and the template of its guests."""
+    words = [str(space.python), "-m", f"{PACKAGE}.tests.lab.template"]
+    variables = {"VSERVER_LAB": os.environ.get("VSERVER_LAB", f"tests-{os.getpid()}")}
+    variables |= {"VSERVER_LAB_KEPT": "1"} if "VSERVER_LAB" in os.environ else {}
+    ask = {**space.environ(), "PYTHONPATH": str(space.collections)}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as errors:
+        answer = subprocess.run(words, cwd=space.tree, env=ask, stdout=subprocess.PIPE, stderr=errors, check=True)
+    return {**variables, "VSERVER_TEMPLATE_ARCHIVE": os.fsdecode(answer.stdout).strip()}
+
+
+def _molecule(scenario: str, space: Workspace, log: Path) -> Outcome:
+    """One scenario, through all of its steps. A lab that was asked for by name stays as the scenario left it."""
+    if os.geteuid() != 0:
+        return left_out(f"molecule {scenario}: must run as root")
+    variables = _lab_variables(space, log)
+    words = ["molecule", "test", "--scenario-name", scenario]
+    if scenario == "default":
+        with confined(space) as (wrapper, outside):
+            status = space.call([*wrapper, *words], log, extra={**variables, **outside})
+    else:
+        words += ["--destroy=never"] if "VSERVER_LAB" in os.environ else []
+        status = space.call(words, log, extra=variables)
+    return passed() if status == 0 else failed(f"molecule {scenario}: exit status {status}")
+
+
+def _lab_tests(space: Workspace, log: Path) -> Outcome:
+    """Real hosts, each of its own kernel."""
+    if os.geteuid() != 0:
+        return left_out("tests/lab: must run as root")
+    status = space.call(_pytest_words(space, "tests/lab", log), log, extra=_lab_variables(space, log))
+    return _pytest_outcome(space, "tests/lab", status, log)
 
 
 def _ansible_test(space: Workspace, log: Path) -> Outcome:
@@ -157,8 +193,16 @@ SANITY = Phase(
     ),
 )
 INTEGRATION = Phase("integration", (Check("pytest integration", _integration_tests, selective=True),))
+LAB = Phase(
+    "lab",
+    (
+        Check("pytest lab", _lab_tests, selective=True),
+        Check("molecule default", partial(_molecule, "default")),
+        Check("molecule fleet", partial(_molecule, "fleet")),
+    ),
+)
 
-PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION)}
+PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION, LAB)}
 # Phases of one lane run one after the other, lanes side by side, the first with the right of way: its tests look at the
 # clock, and meet each other's guests.
-LANES = (("unit", "integration"), ("sanity",))
+LANES = (("unit", "integration", "lab"), ("sanity",))

@@ -20,8 +20,8 @@ from .recipe import SUITES
 
 def place() -> Path:
     """Where images and labs are kept, beside what the other tests keep."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base.absolute() / "linux.vserver" / "lab"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
+    return Path(os.environ.get("VSERVER_LAB_CACHE") or base / "linux.vserver" / "lab")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -176,7 +176,10 @@ class Lab:
         began = time.monotonic()
         seen = self._console_size(machine)
         # It may be gone before it has answered.
-        self.remote.run(machine.name, "systemd-run --quiet --no-block --on-active=1 --timer-property=AccuracySec=50ms systemctl reboot")
+        self.remote.run(
+            machine.name,
+            "systemd-run --quiet --no-block --on-active=1 --timer-property=AccuracySec=50ms systemctl reboot",
+        )
         self.remote.forget(machine.name)
         self._wait_ready(machine, seen)
         self.say(f"{machine.name}: rebooted after {time.monotonic() - began:.1f} s")

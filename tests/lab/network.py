@@ -17,6 +17,8 @@ from .failure import LabError
 from .recipe import PREFIX4, PREFIX6
 
 BRIDGE = "lab"
+#: Always the same: hosts that go on from a kept state remember it.
+BRIDGE_HARDWARE_ADDRESS = "52:54:00:86:00:01"
 CONTROLLER = 1
 #: The number of the first host; it is the last part of its addresses.
 FIRST = 11
@@ -56,7 +58,19 @@ class Network:
         _run(["ip", "netns", "add", self.namespace])
         self._ip("link", "set", "lo", "up")
         # Without spanning tree, and with no wait before a new port forwards.
-        self._ip("link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        self._ip(
+            "link",
+            "add",
+            BRIDGE,
+            "address",
+            BRIDGE_HARDWARE_ADDRESS,
+            "type",
+            "bridge",
+            "stp_state",
+            "0",
+            "forward_delay",
+            "0",
+        )
         self._ip("address", "add", f"{address4(CONTROLLER)}/24", "dev", BRIDGE)
         self._ip("address", "add", f"{address6(CONTROLLER)}/64", "dev", BRIDGE, "nodad")
         self._ip("link", "set", BRIDGE, "up")

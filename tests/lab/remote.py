@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from .failure import LabError
 from .network import Network, address4
 
 _CONNECT = Path(__file__).resolve().with_name("connect.py")
-_TIMEOUT = 120.0
+_PATIENCE = 120.0
 
 
 def public_key(key: Path) -> str:
@@ -43,6 +44,8 @@ class Remote:
 
     def write(self, network: Network, key: Path, numbers: Mapping[str, int]) -> None:
         """Writes the configuration and the inventory of these hosts, given with the last part of their addresses."""
+        # A copy, as a lab may outlive the tree that it was brought up from.
+        shutil.copy(_CONNECT, self.directory)
         self.config.write_text(ssh_config(network, key, numbers, self.directory))
         variables = {
             "ansible_user": "root",
@@ -60,9 +63,9 @@ class Remote:
         """What a shell command prints on a host, where it must succeed."""
         words = self.words(host, command)
         try:
-            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"{host}: no answer within {_TIMEOUT:.0f} s to: {command}") from error
+            raise LabError(f"{host}: no answer within {_PATIENCE:.0f} s to: {command}") from error
         if result.returncode:
             raise LabError(f"{host}: {command}: {result.stderr.strip()} (exit status {result.returncode})")
         return result.stdout
@@ -74,7 +77,7 @@ class Remote:
 
 def ssh_config(network: Network, key: Path, numbers: Mapping[str, int], directory: Path) -> str:
     """An ssh_config(5) that works from anywhere on this machine (pure)."""
-    connect = " ".join([*network.inside, sys.executable, str(_CONNECT), "%h", "%p"])
+    connect = " ".join([*network.inside, sys.executable, str(directory / _CONNECT.name), "%h", "%p"])
     common = f"""Host {" ".join(numbers)}
     User root
     IdentityFile {key}

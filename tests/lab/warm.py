@@ -21,6 +21,7 @@ from pathlib import Path
 
 from .machine import Machine, make_overlay
 from .monitor import Monitor
+from .network import BRIDGE_HARDWARE_ADDRESS
 
 _POLL = 0.05
 
@@ -37,7 +38,7 @@ class Warm:
         """One for everything that the state depends on."""
         version = subprocess.check_output(["qemu-system-x86_64", "--version"], text=True).splitlines()[0]
         arguments = [word.replace(str(self.machine.directory), "") for word in self.machine.arguments(False)]
-        facts = json.dumps([version, arguments, asdict(self.machine.hardware)], sort_keys=True)
+        facts = json.dumps([version, arguments, asdict(self.machine.hardware), BRIDGE_HARDWARE_ADDRESS], sort_keys=True)
         return self.place / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @property

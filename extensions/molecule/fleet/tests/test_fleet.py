@@ -1,0 +1,98 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds on each host of the fleet, and inside its guests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from testinfra.backend import base
+from testinfra.host import Host
+
+PATIENCE = 120.0
+RUNTIME = "crun --root /run/vserver/.runtime/crun exec %s /bin/sh -c %s"
+
+
+class InGuest(base.BaseBackend):
+    """Runs testinfra's commands inside a guest, by way of its host."""
+
+    NAME = "guest"
+
+    def __init__(self, host: Host, name: str) -> None:
+        self._host = host
+        super().__init__(name)
+
+    def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
+        return self._host.run(RUNTIME, self.hostname, self.get_command(command, *args))
+
+
+def guest(host: Host, name: str) -> Host:
+    return Host(InGuest(host, name))
+
+
+def eventually(condition: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(1)
+
+
+@pytest.fixture
+def address(host: Host) -> int:
+    """The last part of the first address that this host has for guests."""
+    return {"host1": 100, "host2": 120}[host.backend.hostname]
+
+
+@pytest.fixture
+def other(address: int) -> int:
+    """The same of the other host."""
+    return 220 - address
+
+
+def test_the_host_has_what_guests_need(host: Host) -> None:
+    assert host.file("/var/lib/vserver").mode == 0o700
+    controllers = host.file("/sys/fs/cgroup/cgroup.controllers").content_string.split()
+    assert {"cpu", "io", "memory", "pids"} <= set(controllers)
+    assert host.sysctl("fs.inotify.max_user_instances") == 65536
+
+
+def test_the_web_guest_has_booted(host: Host) -> None:
+    web = guest(host, "web")
+    eventually(
+        lambda: web.run("systemctl is-system-running").stdout.strip() == "running", "the guest's systemd is not running"
+    )
+    assert web.run("hostname").stdout.strip() == "web"
+    assert web.service("nginx").is_running
+    assert web.process.get(pid="1").user == "root"
+
+
+def test_guests_are_within_their_limits(host: Host) -> None:
+    (group,) = host.check_output("find /sys/fs/cgroup -type d -path '*web*' -name guest").split()
+    assert host.file(f"{group}/memory.max").content_string.strip() == str(256 << 20)
+    assert host.file(f"{group}/pids.max").content_string.strip() == "200"
+
+
+def test_guests_are_at_home_on_their_own_addresses(host: Host, address: int) -> None:
+    web, worker = guest(host, "web"), guest(host, "worker")
+    assert web.run("ip -brief address show dev eth0").succeeded
+    taken = "import socket; socket.create_server(('10.86.0.%s', 8080))"
+    assert worker.run("python3 -c %s", taken % (address + 1)).succeeded
+    assert worker.run("python3 -c %s", taken % address).failed
+
+
+@pytest.mark.parametrize("family", ["10.86.0.{}", "[fd86:86::{}]"])
+def test_the_other_hosts_guest_answers(host: Host, other: int, family: str) -> None:
+    page = f"http://{family.format(other)}/"
+    eventually(lambda: host.run("curl -gsf -m 5 %s", page).succeeded, f"{page} does not answer")
+    inside = "import urllib.request; urllib.request.urlopen('{}', timeout=10)".format(page)
+    assert guest(host, "web").run("python3 -c %s", inside).succeeded
+
+
+def test_only_guests_that_shall_run_do(host: Host) -> None:
+    assert host.run(RUNTIME, "worker", "true").succeeded
+    assert host.run(RUNTIME, "resting", "true").failed
+    assert host.file("/var/lib/vserver/guests/resting").is_directory

@@ -1,0 +1,44 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts for tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from .__main__ import place
+from .laboratory import Lab
+from .machine import Hardware
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuses to run where nobody said which lab."""
+    if "VSERVER_LAB" not in os.environ:
+        pytest.exit("these tests end the lab's hosts: run them with tests/run lab, as root", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def running_lab() -> Iterator[Lab]:
+    """host1 with Debian 12 and host2 with Debian 13. A lab that was asked for by name stays up."""
+    lab = Lab(place(), os.environ["VSERVER_LAB"], say)
+    lab.up(["bookworm", "trixie"], Hardware())
+    yield lab
+    if not os.environ.get("VSERVER_LAB_KEPT"):
+        lab.down()
+
+
+@pytest.fixture
+def lab(running_lab: Lab) -> Iterator[Lab]:
+    """The lab, with its network whole and all of its hosts on when the test ends."""
+    yield running_lab
+    running_lab.heal()
+    running_lab.power_on(())
