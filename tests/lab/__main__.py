@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("btrfs", "ext4", "xfs"),
         help=f"a second disk with this file system on {STORAGE}; ext4 and xfs with project quota",
     )
-    add("down", "ends the hosts and forgets everything of theirs")
+    add("down", "ends the hosts and forgets everything of theirs but their consoles' logs")
     add("reset", "hosts as they were when they came up", hosts=True)
     ssh = add("ssh", "a shell on a host, or a command", host=True)
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")

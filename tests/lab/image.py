@@ -108,8 +108,8 @@ def _build(wanted: Recipe, settings: list[str], image: Image) -> None:
         _run(["mke2fs", *options, "-d", str(work / "root"), str(work / "root.img"), f"{size}M"], log)
         done = work / "done"
         done.mkdir()
-        for file in ("kernel", "initrd", "root.img"):
-            os.rename(work / file, done / file)
+        for part in ("kernel", "initrd", "root.img"):
+            os.rename(work / part, done / part)
         shutil.rmtree(work / "root")
         os.rename(done, image.directory)
 

@@ -18,7 +18,7 @@ from typing import Any
 from . import image
 from .failure import LabError
 from .image import Image
-from .machine import Hardware, Machine, accelerated
+from .machine import CONSOLE, Hardware, Machine, accelerated
 from .network import FIRST, Network, address4, address6
 from .recipe import READY
 from .remote import Remote, public_key
@@ -87,6 +87,7 @@ class Lab:
     def up(self, suites: Sequence[str], hardware: Hardware) -> None:
         """One host of each release, host1 and so on. What was there before is gone."""
         self.down()
+        shutil.rmtree(self.directory, ignore_errors=True)
         images = {suite: image.provide(self.cache / "images", suite, self.say) for suite in sorted(set(suites))}
         self.directory.mkdir(mode=0o700, parents=True)
         record = {
@@ -109,11 +110,14 @@ class Lab:
         self._each(self._begin, self.chosen(names))
 
     def down(self) -> None:
-        """No hosts, no network, nothing left but the console logs of this lab's last hosts."""
+        """No hosts and no network; only what the hosts wrote on their consoles is left."""
         for machine in self.machines().values():
             self._cut(machine)
         self.network.down()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory.exists():
+            for file in self.directory.iterdir():
+                if file.suffix != CONSOLE:
+                    file.unlink()
 
     def _begin(self, machine: Machine) -> None:
         """A host that has just booted for the first time."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from .failure import LabError
 from .image import Image
 
+#: The suffix of the files that keep what hosts write on their consoles.
+CONSOLE = ".console"
 _PATIENCE = 10.0
 
 
@@ -60,7 +62,7 @@ class Machine:
 
     @property
     def console(self) -> Path:
-        return self.directory / f"{self.name}.console"
+        return self.directory / f"{self.name}{CONSOLE}"
 
     @property
     def disk(self) -> Path:
