@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,30 +106,41 @@ def _integration_tests(space: Workspace, log: Path) -> Outcome:
     return _pytest_outcome(space, "tests/integration", status, log)
 
 
-def _lab_variables(space: Workspace, log: Path) -> dict[str, str]:
-    """What the scenarios and the lab's tests need to know: which lab, and the template of its guests."""
+@contextmanager
+def _lab(space: Workspace, log: Path) -> Iterator[dict[str, str]]:
+    """What the scenarios and the lab's tests need to know: which lab, and the template of its guests.
+
+    A lab that was asked for by name stays as they leave it. Another ends, and its consoles are kept with the logs.
+    """
+    name = os.environ.get("VSERVER_LAB", f"tests-{os.getpid()}")
+    variables = {**space.environ(), "PYTHONPATH": str(space.collections), "VSERVER_LAB": name}
     words = [str(space.python), "-m", f"{PACKAGE}.tests.lab.template"]
-    variables = {"VSERVER_LAB": os.environ.get("VSERVER_LAB", f"tests-{os.getpid()}")}
-    variables |= {"VSERVER_LAB_KEPT": "1"} if "VSERVER_LAB" in os.environ else {}
-    ask = {**space.environ(), "PYTHONPATH": str(space.collections)}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as errors:
-        answer = subprocess.run(words, cwd=space.tree, env=ask, stdout=subprocess.PIPE, stderr=errors, check=True)
-    return {**variables, "VSERVER_TEMPLATE_ARCHIVE": os.fsdecode(answer.stdout).strip()}
+        answer = subprocess.run(words, cwd=space.tree, env=variables, stdout=subprocess.PIPE, stderr=errors, check=True)
+    try:
+        yield {"VSERVER_LAB": name, "VSERVER_TEMPLATE_ARCHIVE": os.fsdecode(answer.stdout).strip()}
+    finally:
+        if "VSERVER_LAB" not in os.environ:
+            subprocess.run([str(space.tree / "tests" / "lab" / "lab"), "down"], env=variables, check=True)
+            left = space.cache / "lab" / "labs" / name
+            for console in left.glob("*.console"):
+                shutil.move(console, space.logs / f"{log.stem}-{console.name}")
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _molecule(scenario: str, space: Workspace, log: Path) -> Outcome:
-    """One scenario, through all of its steps. A lab that was asked for by name stays as the scenario left it."""
+    """One scenario, through all of its steps."""
     if os.geteuid() != 0:
         return left_out(f"molecule {scenario}: must run as root")
-    variables = _lab_variables(space, log)
     words = ["molecule", "test", "--scenario-name", scenario]
-    if scenario == "default":
-        with confined(space) as (wrapper, outside):
-            status = space.call([*wrapper, *words], log, extra={**variables, **outside})
-    else:
-        words += ["--destroy=never"] if "VSERVER_LAB" in os.environ else []
-        status = space.call(words, log, extra=variables)
+    with _lab(space, log) as variables:
+        if scenario == "default":
+            with confined(space) as (wrapper, outside):
+                status = space.call([*wrapper, *words], log, extra={**variables, **outside})
+        else:
+            words += ["--destroy=never"] if "VSERVER_LAB" in os.environ else []
+            status = space.call(words, log, extra=variables)
     return passed() if status == 0 else failed(f"molecule {scenario}: exit status {status}")
 
 
@@ -136,7 +148,8 @@ def _lab_tests(space: Workspace, log: Path) -> Outcome:
     """Real hosts, each of its own kernel."""
     if os.geteuid() != 0:
         return left_out("tests/lab: must run as root")
-    status = space.call(_pytest_words(space, "tests/lab", log), log, extra=_lab_variables(space, log))
+    with _lab(space, log) as variables:
+        status = space.call(_pytest_words(space, "tests/lab", log), log, extra=variables)
     return _pytest_outcome(space, "tests/lab", status, log)
 
 
