@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import kept
 from .failure import LabError
 from .recipe import Recipe, recipe
 
@@ -26,15 +27,6 @@ import json, sys
 from plugins.module_utils._engine.template import apt_sources
 sources = [str(source) for source in apt_sources.sources_for(sys.argv[1], None, ("main",))]
 print(json.dumps([sources, apt_sources.host_settings()]))
-"""
-_INSIDE = """#!/bin/sh
-set -eu
-chroot "$2" systemctl enable --quiet $3
-chroot "$2" systemctl mask --quiet $4
-cp "$2"/boot/vmlinuz-* "$1/kernel"
-cp "$2"/boot/initrd.img-* "$1/initrd"
-rm -rf "$2"/boot/* "$2"/var/lib/apt/lists/* "$2"/var/cache/apt/*.bin
-: >"$2/etc/machine-id"
 """
 #: Room beside what is installed; a host's own disk is larger, and its file system grows at boot.
 _SPARE = 64 << 20
@@ -77,7 +69,9 @@ def provide(images: Path, suite: str, say: Callable[[str], None]) -> Image:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not image.directory.exists():
             say(f"image of {suite}: built now, and kept")
+            kept.forget_old(images)
             _build(wanted, settings, image)
+        kept.used(image.directory)
     return image
 
 
@@ -92,7 +86,7 @@ def _build(wanted: Recipe, settings: list[str], image: Image) -> None:
             file.write_text(content)
             file.chmod(0o755 if "bin" in file.parent.name else 0o644)
         inside = work / "inside"
-        inside.write_text(_INSIDE)
+        inside.write_text(wanted.finish)
         inside.chmod(0o755)
         hook = f'"{inside}" "{work}" "$1" "{" ".join(wanted.enabled)}" "{" ".join(wanted.masked)}"'
         files = f'cp -rT --preserve=mode "{work}/files" "$1"'
@@ -104,7 +98,7 @@ def _build(wanted: Recipe, settings: list[str], image: Image) -> None:
         _run(argv, log, "".join(f"{line}\n" for line in wanted.sources))
         used = int(subprocess.check_output(["du", "-s", "-B1", str(work / "root")]).split()[0])
         size = (used * 110 // 100 + _SPARE) >> 20
-        options = ["-q", "-t", wanted.root, "-L", "root", "-m", "0", "-E", "lazy_itable_init=1,nodiscard"]
+        options = ["-q", "-t", wanted.filesystem, "-L", "root", "-m", "0", "-E", "lazy_itable_init=1,nodiscard"]
         _run(["mke2fs", *options, "-d", str(work / "root"), str(work / "root.img"), f"{size}M"], log)
         done = work / "done"
         done.mkdir()

@@ -119,6 +119,17 @@ _FILES = {
     "/usr/local/sbin/lab-identify": _IDENTIFY,
 }
 
+# Called with the directory of the build, the root of the image, and the two lists of units.
+_FINISH = """#!/bin/sh
+set -eu
+chroot "$2" systemctl enable --quiet $3
+chroot "$2" systemctl mask --quiet $4
+cp "$2"/boot/vmlinuz-* "$1/kernel"
+cp "$2"/boot/initrd.img-* "$1/initrd"
+rm -rf "$2"/boot/* "$2"/var/lib/apt/lists/* "$2"/var/cache/apt/*.bin
+: >"$2/etc/machine-id"
+"""
+
 #: The private network of a lab; .1 is the controller, host number N has .N + 10.
 PREFIX4 = "10.86.0"
 PREFIX6 = "fd86:86"
@@ -131,6 +142,7 @@ class Recipe:
     * sources: lines of sources.list(5)
     * files: content by path, written before the initial RAM file system is made
     * masked, enabled: systemd units
+    * finish: a shell script that makes a root file system, kernel and initial RAM file system of what is installed
     """
 
     suite: str
@@ -139,7 +151,8 @@ class Recipe:
     files: tuple[tuple[str, str], ...]
     masked: tuple[str, ...]
     enabled: tuple[str, ...]
-    root: str
+    finish: str
+    filesystem: str
 
     @property
     def digest(self) -> str:
@@ -168,5 +181,6 @@ def recipe(suite: str, sources: Sequence[str]) -> Recipe:
         files=tuple(sorted(files.items())),
         masked=_MASKED,
         enabled=("lab-identify.service", "lab-ready.service"),
-        root="ext4",
+        finish=_FINISH,
+        filesystem="ext4",
     )

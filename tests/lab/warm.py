@@ -19,6 +19,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from . import kept
 from .machine import Machine, make_overlay
 from .monitor import Monitor
 from .network import BRIDGE_HARDWARE_ADDRESS
@@ -48,6 +49,7 @@ class Warm:
     def keep(self) -> None:
         """Takes the machine's state and disks away from it; it is off afterwards."""
         self.place.mkdir(parents=True, exist_ok=True)
+        kept.forget_old(self.place)
         work = Path(tempfile.mkdtemp(prefix=".warm-", dir=self.place))
         with Monitor(self.machine.socket) as monitor:
             monitor.migrate(f"zstd -q -1 -f -o {work}/state")
@@ -61,6 +63,7 @@ class Warm:
 
     def resume(self, network: tuple[str, ...]) -> None:
         """Switches the machine on as it stood, with disks of its own on top of the kept ones."""
+        kept.used(self.directory)
         for name, file in self.machine.disks.items():
             file.unlink(missing_ok=True)
             make_overlay(file, self.directory / f"{name}.qcow2", "qcow2")
