@@ -21,7 +21,8 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, running
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import capabilities
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, landlock
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, landlock, process
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.syscall import prctl
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import SLEEP, Guests, eventually
@@ -179,8 +180,16 @@ def test_abstract_sockets_of_host_and_guest_are_out_of_reach(guests: Guests) -> 
     assert answers == [str(errno.EPERM), str(errno.EPERM), "own"]
 
 
-def test_the_guests_root_cannot_look_into_who_enters(guest: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it executes its command, which is held up here for long enough to be found by a root that waits for it."""
+@pytest.mark.parametrize("hidden", [True, False])
+def test_the_guests_root_cannot_look_into_who_enters(
+    guest: Guests, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    """Until it executes its command, which is held up here for long enough to be found by a root that waits for it.
+
+    Not hidden, it would be seen, so this root looks in the right place.
+    """
+    if not hidden:
+        monkeypatch.setattr(process, "hide", lambda: prctl("show the process", 4, 1))  # PR_SET_DUMPABLE
     watch = (
         "import os, time\n"
         "def attempt(path, act):\n"
@@ -212,7 +221,7 @@ def test_the_guests_root_cannot_look_into_who_enters(guest: Guests, monkeypatch:
     assert watcher.returncode == 0, errors
     assert float(looked) < executed
     assert len(answers) == 9
-    assert set(answers) <= {str(errno.EACCES), str(errno.EPERM)}
+    assert (set(answers) <= {str(errno.EACCES), str(errno.EPERM)}) == hidden, answers
 
 
 def test_names_are_looked_up_in_the_guest_only(guest: Guests, site: Site, tmp_path: Path) -> None:
