@@ -23,11 +23,11 @@ class InGuest(base.BaseBackend):
     NAME = "guest"
 
     def __init__(self, host: Host, name: str) -> None:
-        self._host = host
+        self._outside = host
         super().__init__(name)
 
     def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
-        return self._host.run(RUNTIME, self.hostname, self.get_command(command, *args))
+        return self._outside.run(RUNTIME, self.hostname, self.get_command(command, *args))
 
 
 def guest(host: Host, name: str) -> Host:
@@ -77,8 +77,7 @@ def test_guests_are_within_their_limits(host: Host) -> None:
 
 
 def test_guests_are_at_home_on_their_own_addresses(host: Host, address: int) -> None:
-    web, worker = guest(host, "web"), guest(host, "worker")
-    assert web.run("ip -brief address show dev eth0").succeeded
+    worker = guest(host, "worker")
     taken = "import socket; socket.create_server(('10.86.0.%s', 8080))"
     assert worker.run("python3 -c %s", taken % (address + 1)).succeeded
     assert worker.run("python3 -c %s", taken % address).failed
