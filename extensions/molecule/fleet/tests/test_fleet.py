@@ -87,7 +87,7 @@ def test_guests_are_at_home_on_their_own_addresses(host: Host, address: int) -> 
 def test_the_other_hosts_guest_answers(host: Host, other: int, family: str) -> None:
     page = f"http://{family.format(other)}/"
     eventually(lambda: host.run("curl -gsf -m 5 %s", page).succeeded, f"{page} does not answer")
-    inside = "import urllib.request; urllib.request.urlopen('{}', timeout=10)".format(page)
+    inside = f"import urllib.request; urllib.request.urlopen('{page}', timeout=10)"
     assert guest(host, "web").run("python3 -c %s", inside).succeeded
 
 
