@@ -11,13 +11,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
 from .environment import (
+    LAB_PACKAGES,
     Workspace,
     copy_tree,
     install_packages,
@@ -25,7 +26,7 @@ from .environment import (
     missing_packages,
     open_workspace,
 )
-from .phases import LANES, PHASES, Check
+from .phases import DEFAULT, LANES, PHASES, Check
 from .report import Outcome, PhaseResult, Terminal, failed, left_out, strictly
 
 
@@ -56,15 +57,16 @@ class Run:
         if outcome.failed:
             self.terminal.tail(log)
 
-    def set_up(self) -> PhaseResult:
+    def set_up(self, names: Sequence[str]) -> PhaseResult:
         result = PhaseResult("setup")
-        if missing_packages():
-            self.step(result, "setup packages", self._install)
+        more = LAB_PACKAGES if "lab" in names else {}
+        if missing_packages(more):
+            self.step(result, "setup packages", lambda: self._install(more))
         self.step(result, "setup python", self._prepare)
         return result
 
-    def _install(self) -> Outcome:
-        return sum(map(left_out, install_packages(self.space)), Outcome())
+    def _install(self, more: Mapping[str, str]) -> Outcome:
+        return sum(map(left_out, install_packages(self.space, more)), Outcome())
 
     def _prepare(self) -> Outcome:
         make_environment(self.space)
@@ -105,7 +107,7 @@ class Run:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="tests/run", description="Runs the tests; without a phase, all of them.", allow_abbrev=False
+        prog="tests/run", description=f"Runs the tests; without a phase, {', '.join(DEFAULT)}.", allow_abbrev=False
     )
     parser.add_argument("phase", nargs="*", help=f"what to run: {', '.join(PHASES)}")
     parser.add_argument("--strict", action="store_true", help="what is left out counts as failed")
@@ -122,9 +124,10 @@ def main() -> int:
     run = Run(space, Terminal(), arguments.strict)
     run.terminal.say(f"logs: {space.logs}")
     try:
-        results = [run.set_up()]
+        names = arguments.phase or DEFAULT
+        results = [run.set_up(names)]
         if space.ready:
-            results += run.phases(arguments.phase or list(PHASES))
+            results += run.phases(names)
     except KeyboardInterrupt:
         run.terminal.say("interrupted")
         return 130
