@@ -28,6 +28,7 @@ UNIT = "vserver-tests-daemon.service"
 #: Arguments: tcp or udp, address, port, each three of them a socket; a child has them too.
 DAEMON = """
 import os, socket, sys, time
+sys.stdin.readline()
 held = []
 for kind, address, port in zip(*[iter(sys.argv[1:])] * 3):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -51,11 +52,13 @@ else:
 def daemon(*sockets: str, group: Path | None = None) -> Iterator[int]:
     """A program of the host with these sockets; its process id."""
     command = [sys.executable, "-c", DAEMON, *(word for each in sockets for word in each.split())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         try:
             if group is not None:
                 (group / "cgroup.procs").write_text(str(program.pid))
-            assert program.stdout is not None
+            assert program.stdin is not None and program.stdout is not None
+            program.stdin.write("go\n")
+            program.stdin.flush()
             assert program.stdout.readline() == "ready\n"
             yield program.pid
         finally:
