@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import Guests
 
@@ -28,6 +29,7 @@ def traces(online: Sequence[str]) -> set[str]:
         *(f"cgroup {path}" for path in cgroup.hierarchies(cgroup.layout(), "vserver")),
         *(" ".join(line.split()[1:4]) for line in addresses.splitlines()),
         *(f"file {place / name}" for place in (STATE, RUN) for name in os.listdir(place)),
+        *(f"file {program}" for program in [str(Site().program)] if os.path.exists(program)),
     }
 
 
