@@ -1243,6 +1243,17 @@ def test_a_connected_socket_shows_its_address(world: World, steered: binding_ste
         assert client.getsockname()[0] == A
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_so_reuseaddr_takes_effect_at_bind(world: World, steered: binding_steering.Steering, both: bool) -> None:
+    first, second = world.a.socket(V4, UDP), world.a.socket(V4, UDP)
+    for made in (first, second) if both else (first,):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0
+    first.bind((A, 0))
+    assert first.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1
+    assert failure(lambda: second.bind(first.getsockname())) == (None if both else "EADDRINUSE")
+
+
 def test_other_socket_options_pass_unchanged(world: World, steered: binding_steering.Steering) -> None:
     made = world.a.socket(V6, TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -32,7 +32,7 @@ _HOST_LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")
 
 
 def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
-    """Options: ``addresses`` (see :func:`_parse_addresses`) and the ``prefix`` of those that are given without one,
+    """Options: ``addresses`` (see :func:`parse_addresses`) and the ``prefix`` of those that are given without one,
     ``interface``, ``network``, ``loopback``, ``ping``, ``multicast``, ``shared``."""
     given = {name: options[name] for name in _FIELDS if options.get(name) is not None}
     for name, choices in (("network", _NETWORKS), ("loopback", LOOPBACKS)):
