@@ -46,6 +46,8 @@ _SYSTEM = (
     "attr",
 )
 _HOST = ("crun", "mmdebstrap", "python3-psutil", "python3-pyroute2")
+#: What looks at hosts from within.
+_TESTS = ("lynis", "python3-hypothesis", "python3-pytest", "stress-ng")
 
 _MASKED = (
     "apt-daily.timer",
@@ -178,7 +180,7 @@ def recipe(suite: str, sources: Sequence[str]) -> Recipe:
         suite=suite,
         # The security archive of Debian 11 names kernels that it no longer has.
         sources=tuple(line for line in sources if suite != "bullseye" or "security" not in line),
-        packages=(*_SYSTEM, *host),
+        packages=(*_SYSTEM, *host, *_TESTS),
         files=tuple(sorted(files.items())),
         masked=_MASKED,
         enabled=("lab-identify.service", "lab-ready.service"),
