@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine import power
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import listeners
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host.listeners import Listener
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import sock_diag
@@ -191,4 +191,4 @@ def test_what_is_said(found: list[Listener], texts: tuple[str, ...]) -> None:
 )
 def test_what_starts_a_guest(state: str, starting_from: set[str]) -> None:
     every = ("stopped", "undefined", "running", "frozen")
-    assert {was for was in every if lifecycle._starts(state, was)} == starting_from
+    assert {was for was in every if power.starts(state, was)} == starting_from
