@@ -26,13 +26,23 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path / "state", tmp_path / "run", program=tmp_path / "sbin" / "vserver")
 
 
-def test_the_file_is_closed_and_everything_is_imported_when_it_starts(site: Site) -> None:
-    """A running one may be replaced: it must not have to come back to the file."""
+#: Imports each group of commands, and tells what each then has imported of the engine.
+ASK = """
+import json, sys
+from vserver.cli import _group, parser
+groups = {}
+for name in sorted(parser.GROUPS):
+    _group(name)
+    groups[name] = [name for name in sys.modules if name[:7] == 'vserver']
+print(json.dumps(groups))
+"""
+
+
+def test_the_file_holds_what_its_commands_import_and_no_more(site: Site) -> None:
     engine_file.ensure(site)
-    ask = "import json, sys, vserver.cli; print(json.dumps([name for name in sys.modules if name[:7] == 'vserver']))"
     environment = {"PYTHONPATH": str(site.program), "PATH": os.environ["PATH"]}
-    said = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
-    imported = {name.replace(".", "/") for name in json.loads(said.stdout)}
+    said = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+    imported = {name.replace(".", "/") for names in json.loads(said.stdout).values() for name in names}
     with zipfile.ZipFile(site.program) as packed:
         held = {name.removesuffix(".py").removesuffix("/__init__") for name in packed.namelist()}
     assert held - {"__main__"} == imported
@@ -54,7 +64,7 @@ def test_it_fails_in_words(site: Site) -> None:
 
 
 def test_equal_sources_make_equal_bytes_and_only_sources_make_the_version() -> None:
-    of = {"cli.py": b"a", "kernel/bpf.py": b"b"}
+    of = {"cli/__init__.py": b"a", "kernel/bpf.py": b"b"}
     assert engine_file.build(of, "/p") == engine_file.build(dict(reversed(of.items())), "/p")
     assert engine_file.version(of) != engine_file.version({**of, "kernel/bpf.py": b"c"})
     assert engine_file.version({"a": b"bc"}) != engine_file.version({"ab": b"c"})
@@ -74,8 +84,8 @@ def tampered(program: Path) -> None:
         (lambda program: program.chmod(0o700), {"mode": "0700"}, {"mode": "0755"}),
         (tampered, {"version": "VERSION, altered"}, {"version": "VERSION"}),
         (
-            lambda program: program.write_bytes(engine_file.build({"cli.py": b""}, engine_file.interpreter())),
-            {"version": engine_file.version({"cli.py": b""})},
+            lambda program: program.write_bytes(engine_file.build({"cli/__init__.py": b""}, engine_file.interpreter())),
+            {"version": engine_file.version({"cli/__init__.py": b""})},
             {"version": "VERSION"},
         ),
         (

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from . import cli, files, service, store
+from . import files, service, store
 from .errors import Conflict, Unsupported
 from .outcome import Outcome
 from .site import Site
@@ -53,7 +53,7 @@ class Description:
 def sources() -> dict[str, bytes]:
     """The command line's source, and that of everything of the engine it imports, by path below the engine."""
     found: dict[str, bytes] = {}
-    pending = ["__init__.py", "cli.py"]
+    pending = ["__init__.py", "cli/__init__.py"]
     while pending:
         path = pending.pop()
         source = None if path in found else _source(path)
@@ -66,7 +66,7 @@ def sources() -> dict[str, bytes]:
 def _source(path: str) -> bytes | None:
     """A file of the engine, be it in a directory or in a zip file; None when there is no such file."""
     with contextlib.suppress(OSError):
-        return pkgutil.get_data(str(cli.__package__), path)
+        return pkgutil.get_data(str(__package__), path)
     return None
 
 

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``vserver``: what a host does with its guests when no Ansible is there.
+
+A module of this package is a group of commands. Only the group of the command that is given
+is imported, because reading all of the engine takes longer than most commands; and all that the group can need is
+imported before it does anything, because the file it comes from may be replaced while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from ..errors import VserverError
+from ..site import Site
+from . import parser
+
+
+def main(version: str, argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status: 0, 1 for what did not work, 2 for what cannot be meant.
+
+    * version: of the file that is run (see :mod:`..engine_file`)
+    """
+    arguments = parser.parser(version).parse_args(argv)
+    if os.geteuid() != 0:
+        sys.stderr.write(f"vserver: this needs root, and runs as uid {os.geteuid()}\n")
+        return 1
+    try:
+        status = _group(arguments.group)[arguments.command](Site(), arguments)
+    except (VserverError, OSError) as error:
+        sys.stderr.write(f"vserver: {error}\n")
+        return 1
+    return status
+
+
+def _group(name: str) -> Mapping[str, Callable[[Site, argparse.Namespace], int]]:
+    """The commands of a group; its module is read with all that it needs."""
+    if name == "life":
+        from . import life
+
+        return life.COMMANDS
+    if name == "inside":
+        from . import inside
+
+        return inside.COMMANDS
+    if name == "look":
+        from . import look
+
+        return look.COMMANDS
+    from . import service
+
+    return service.COMMANDS

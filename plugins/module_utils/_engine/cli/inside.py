@@ -1,0 +1,29 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands that run something in a guest."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import enter
+from ..errors import InvalidInput
+from ..site import Site
+
+#: Every distribution has it; as a login shell it reads the guest's own profile.
+_LOGIN_SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || echo sh)" -l')
+
+
+def _enter(site: Site, arguments: argparse.Namespace) -> int:
+    return enter.run(site, arguments.name, _LOGIN_SHELL, tty=True)
+
+
+def _exec(site: Site, arguments: argparse.Namespace) -> int:
+    words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not words:
+        raise InvalidInput("no command to run is given", remedy="Write vserver exec NAME -- COMMAND [ARGUMENT ...].")
+    return enter.run(site, arguments.name, words, tty=arguments.tty)
+
+
+COMMANDS = {"enter": _enter, "exec": _exec}

@@ -1,0 +1,19 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands that systemd calls."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import unit_start
+from ..site import Site
+
+
+def _bind_unit(site: Site, arguments: argparse.Namespace) -> int:
+    unit_start.bind_unit(site, arguments.name)
+    return 0
+
+
+COMMANDS = {"bind-unit": _bind_unit}
