@@ -143,7 +143,8 @@ class Guests:
 
     def traces(self, name: str) -> list[str]:
         """What a guest that does not run has left on the host."""
-        found = [str(path) for path in cgroup.hierarchies(cgroup.layout(), self.site.guest_cgroup(name))]
+        groups = running.outer_groups(self.site, name)
+        found = [str(path) for group in groups for path in cgroup.hierarchies(cgroup.layout(), group)]
         found += [str(place) for _runtime, place in runtime.state(self.site, name)]
         if running.state_file(self.site, name).exists():
             found.append("run state")

@@ -10,9 +10,11 @@ tests' network. None of the machine's own units is wanted there; what tests enab
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -139,6 +141,15 @@ class SystemdHost:
         said = self.exec(*argv)
         assert said.returncode == 0, said
         return said.stdout.strip()
+
+    def play(self, *tasks: Mapping[str, object]) -> str:
+        """Run tasks of Ansible there, which have to succeed; returns what it says."""
+        playbook = self.root / "srv/play.yml"
+        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]))
+        program = Path(sys.executable).parent / "ansible-playbook"
+        said = self.exec(str(program), "/srv/play.yml", ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false")
+        assert said.returncode == 0, said.stdout + said.stderr
+        return said.stdout
 
     def add_unit(self, name: str, sections: Mapping[str, Mapping[str, str]]) -> None:
         """Write a unit file, for a unit that pulls nothing else in."""

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,20 +27,11 @@ def host(template_cache: Path) -> Iterator[SystemdHost]:
         yield made
 
 
-def play(host: SystemdHost, *tasks: dict[str, object]) -> str:
-    """Run tasks on the host; returns what Ansible says."""
-    playbook = host.root / "srv/play.yml"
-    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]))
-    program = Path(sys.executable).parent / "ansible-playbook"
-    said = host.exec(str(program), "/srv/play.yml", ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false")
-    assert said.returncode == 0, said.stdout + said.stderr
-    return said.stdout
-
-
 def running(host: SystemdHost) -> set[str]:
     """The guests that run, by the cgroups with processes of theirs."""
-    groups = (host.group / "vserver").glob("*/guest")
-    return {group.parent.name for group in groups if "populated 1" in (group / "cgroup.events").read_text()}
+    groups = (host.group / "vserver.slice").glob("vserver@*.service/bound/guest")
+    living = (group for group in groups if "populated 1" in (group / "cgroup.events").read_text())
+    return {group.parents[1].name.removeprefix("vserver@").removesuffix(".service") for group in living}
 
 
 def goodbyes(host: SystemdHost) -> set[str]:
@@ -58,8 +47,8 @@ def test_guests_start_and_stop_with_the_host(host: SystemdHost) -> None:
         "ansible.builtin.include_role": {"name": "linux.vserver.host"},
         "vars": {"vserver_host_sysctls": {}, "vserver_host_autostart_parallel": 2},
     }
-    play(host, role)
-    assert "changed=0 " in play(host, role)
+    host.play(role)
+    assert "changed=0 " in host.play(role)
     unit = "vserver-guests.service"
     assert (
         host.run("systemctl", "is-enabled", unit) == "enabled" and host.run("systemctl", "is-active", unit) == "active"
@@ -67,8 +56,7 @@ def test_guests_start_and_stop_with_the_host(host: SystemdHost) -> None:
 
     templates.tiny_tree(host.root / "srv/tree", ["sh", "sleep"])
     guests = {"one": True, "two": True, "three": True, "quiet": False, "broken": True}
-    play(
-        host,
+    host.play(
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
         *({"linux.vserver.clone": {"name": name, "template": "tiny"}} for name in guests),
         *(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import datetime
 import os
 
-from . import faults, files, host_addresses, launch, oci, running, runtime, seccomp
-from .errors import VserverError
-from .facets import binding, capabilities
+from . import faults, files, host_addresses, launch, oci, running, runtime, seccomp, store
+from .errors import InvalidInput, VserverError
+from .facets import binding, capabilities, root
 from .kernel import cgroup, process
 from .model import Guest
 from .running import Running
@@ -20,13 +20,41 @@ _KILL_TIMEOUT = 10.0
 _EXECUTE_TIMEOUT = 30.0
 
 
-def boot(site: Site, guest: Guest, path: str) -> Running:
-    """Bring the guest up, from its cgroup to its running init. The caller holds the guest's lock and is a subreaper."""
+def require_bootable(site: Site, name: str) -> tuple[Guest, str]:
+    """The record of a guest that can be started, and the path of the runtime for it. Raises :class:`VserverError`."""
+    guest = store.require(site, name)
+    if root.observe(site, guest) is None:
+        raise InvalidInput(f"start guest {name}", why="it has no root", remedy="Clone it from a template first.")
+    binding.require_tight(guest)
+    return guest, runtime.choose(site)
+
+
+def require_running(site: Site, name: str) -> Running:
+    """The run state of a guest that has just been booted. Raises :class:`VserverError`."""
+    now = running.read(site, name)
+    if now is None:
+        raise VserverError(
+            f"start guest {name}",
+            why="its init ended at once",
+            remedy="Look at what its init needs, or give another one (init).",
+        )
+    return now
+
+
+def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Running:
+    """Bring the guest up, from its cgroup to its running init, with the runtime at ``path``.
+
+    The caller holds the guest's lock. It becomes the parent of process 1 if it is a subreaper.
+
+    * in_unit: in the cgroup of its systemd unit, which is there
+    """
     release(site, guest.name)
     layout = cgroup.layout()
-    outer = running.outer_cgroup(site, layout, guest.name)
     try:
-        cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/supervisor")
+        if in_unit:
+            cgroup.create(layout, "bound/guest", inside=site.unit_cgroup(guest.name))
+        else:
+            cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/supervisor")
     except OSError as error:
         raise VserverError(f"make the cgroup of guest {guest.name}", why=error.strerror) from error
     faults.reached("start:cgroup-made")
@@ -41,7 +69,7 @@ def boot(site: Site, guest: Guest, path: str) -> Running:
     pid = launch.create(site, guest, path)
     faults.reached("start:created")
     if guest.context.user_namespace:
-        cgroup.delegate(outer / "guest", guest.base_id)
+        cgroup.delegate(running.outer_cgroup(site, layout, guest.name) / "guest", guest.base_id)
     binding.verify(guest, pid)
     start = process.start_ticks(pid)
     if start is None:
@@ -82,13 +110,15 @@ def release(site: Site, name: str) -> None:
     The caller holds the guest's lock and is not itself in the guest's cgroup, or is alone in its ``supervisor``.
     """
     layout = cgroup.layout()
-    outer = running.outer_cgroup(site, layout, name)
-    if not cgroup.kill(outer / "guest", _KILL_TIMEOUT):
-        raise VserverError(
-            f"kill guest {name}",
-            why=f"processes {cgroup.processes(outer / 'guest')} do not die",
-            remedy="They hang in the kernel (often on a dead disk or network file system); see their /proc/PID/stack.",
-        )
+    for outer in running.outer_groups(site, name):
+        inner = layout.tree / outer / "guest"
+        if not cgroup.kill(inner, _KILL_TIMEOUT):
+            raise VserverError(
+                f"kill guest {name}",
+                why=f"processes {cgroup.processes(inner)} do not die",
+                remedy="They hang in the kernel (often on a dead disk or network file system); "
+                "see their /proc/PID/stack.",
+            )
     faults.reached("stop:killed")
     files.make_directory(site.bundle(name), 0o711)
     runtime.delete(site, name)
@@ -100,22 +130,26 @@ def release(site: Site, name: str) -> None:
     faults.reached("stop:addresses-down")
     running.clear(site, name)
     try:
-        _remove_cgroup(layout, site, name)
+        for outer in running.outer_groups(site, name):
+            _remove_cgroup(layout, outer)
+        cgroup.remove_if_empty(layout.v1, site.unit_cgroup(name))  # the v2 tree's is systemd's
     except OSError as error:
         raise VserverError(f"remove the cgroup of guest {name}", why=error.strerror) from error
     faults.reached("stop:released")
 
 
-def _remove_cgroup(layout: cgroup.Layout, site: Site, name: str) -> None:
-    """Remove the guest's groups from every hierarchy, and with them the binding's programs and any old supervisor."""
-    outer = running.outer_cgroup(site, layout, name)
-    if os.getpid() in cgroup.processes(outer):
+def _remove_cgroup(layout: cgroup.Layout, outer: str) -> None:
+    """Remove a guest's groups from every hierarchy, and with them the binding's programs and any old supervisor."""
+    path = layout.tree / outer
+    if os.getpid() in cgroup.processes(path):
         cgroup.leave(layout)
-    cgroup.kill(outer, _KILL_TIMEOUT)
-    cgroup.remove(layout, site.guest_cgroup(name))
+    cgroup.kill(path, _KILL_TIMEOUT)
+    cgroup.remove(layout, outer)
 
 
 def forget(site: Site, name: str) -> None:
     """Remove what a stopped guest has below the run directory, and our cgroup when it was the last guest."""
     files.remove_tree(site.bundle(name))
-    cgroup.remove_if_empty(cgroup.layout(), site.cgroup)
+    layout = cgroup.layout()
+    cgroup.remove_if_empty(layout.tops, site.cgroup)
+    cgroup.remove_if_empty(layout.v1, site.slice)

@@ -35,7 +35,8 @@ _MOUNTED_ON = ("dev", "proc", "run", "sys")
 def create(site: Site, guest: Guest, path: str) -> int:
     """Create the guest's container from its bundle, and return the host's pid of its process 1, not yet executing init.
 
-    The caller is a subreaper, so process 1 becomes its child. Raises :class:`VserverError`.
+    Process 1 becomes a child of the next subreaper above the runtime, or of the host's process 1.
+    Raises :class:`VserverError`.
     """
     bundle = site.bundle(guest.name)
     log, pid_file = bundle / "runtime.log", bundle / "pid"

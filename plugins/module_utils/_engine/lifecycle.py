@@ -56,7 +56,7 @@ def set_state(
         raise InvalidInput(f"state {state!r} is unknown", remedy=f"Use one of {', '.join(STATES)}.")
     with _locked(site, name, check) as lock:
         if state == "absent":
-            return _absent(site, name, check)
+            return _absent(site, name, lock, check)
         changed, before, after = _configure(site, name, "context", options, check)
         was = info.state(site, name)
         warnings = power.in_the_way(site, name) if power.starts(state, was) else ()
@@ -165,14 +165,14 @@ def _finish(
     if reasons and restart:
         warnings = power.in_the_way(site, name)
         if not check:
-            power.stop(site, name)
+            power.stop(site, name, lock)
             power.start(site, name, lock)
         changed, reasons = True, ()
         before, after = {**before, "restarted": False}, {**after, "restarted": True}
     return Outcome(changed, before, after, info.guest(site, name, reasons), reasons, warnings)
 
 
-def _absent(site: Site, name: str, check: bool) -> Outcome:
+def _absent(site: Site, name: str, lock: int, check: bool) -> Outcome:
     guest = store.load(site, name)
     cloned = guest is not None and root.observe(site, guest) is not None
     is_so = guest == _blank(guest) if guest is not None and cloned else guest is None
@@ -180,7 +180,7 @@ def _absent(site: Site, name: str, check: bool) -> Outcome:
         return Outcome(False)
     was = info.state(site, name)
     if not check:
-        power.stop(site, name)
+        power.stop(site, name, lock)
         boot.forget(site, name)
         if guest is not None and cloned:
             store.save(site, _blank(guest))

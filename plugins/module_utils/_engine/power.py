@@ -5,28 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import os
-import signal
-import time
-from pathlib import Path
 
-from . import boot, faults, host_addresses, running, runtime, store, supervise
+from . import boot, ending, guest_unit, host_addresses, running, runtime, store, supervise
 from .chbind.policy import loopback_addresses
-from .errors import InvalidInput, VserverError
-from .facets import binding, root
+from .errors import VserverError
 from .host import listeners
-from .kernel import cgroup, process
+from .kernel import cgroup
 from .running import Running
 from .site import Site
 
-#: What an init expects as its order to power off; every other one gets SIGTERM.
-_STOP_SIGNALS = {
-    "systemd": signal.SIGRTMIN + 3,  # systemd(1), SIGNALS
-    "init": signal.SIGPWR,  # sysvinit, init(8)
-    "busybox": signal.SIGUSR2,
-}
 _FREEZE_TIMEOUT = 10.0
 
 
@@ -66,13 +54,13 @@ def _to_stopped(site: Site, name: str, was: str, lock: int, check: bool) -> str 
     if was in ("stopped", "undefined") and not leftovers(site, name):
         return None
     if not check:
-        stop(site, name)
+        stop(site, name, lock)
     return "stopped"
 
 
 def _to_restarted(site: Site, name: str, was: str, lock: int, check: bool) -> str | None:
     if not check:
-        stop(site, name)
+        stop(site, name, lock)
         start(site, name, lock)
     return "running"
 
@@ -106,51 +94,28 @@ def become(site: Site, name: str, state: str, was: str, lock: int, check: bool) 
 
 def leftovers(site: Site, name: str) -> bool:
     """Whether something of a run is left on the host although the guest does not run."""
-    return bool(cgroup.hierarchies(cgroup.layout(), site.guest_cgroup(name)) or runtime.state(site, name))
+    layout = cgroup.layout()
+    groups = any(cgroup.hierarchies(layout, group) for group in running.outer_groups(site, name))
+    return bool(groups or runtime.state(site, name))
 
 
 def start(site: Site, name: str, lock: int) -> Running:
     """Start a guest that does not run."""
-    guest = store.require(site, name)
-    if root.observe(site, guest) is None:
-        raise InvalidInput(f"start guest {name}", why="it has no root", remedy="Clone it from a template first.")
-    binding.require_tight(guest)
-    return supervise.spawn(site, guest, runtime.choose(site), lock)
+    guest, path = boot.require_bootable(site, name)
+    return guest_unit.start(site, guest, lock) if guest_unit.used(site) else supervise.spawn(site, guest, path, lock)
 
 
-def stop(site: Site, name: str) -> None:
-    """Stop a guest: its init's own order first, after its timeout every process at once. Fine when it does not run."""
+def stop(site: Site, name: str, lock: int) -> None:
+    """Stop a guest: its init's own order first, after its timeout every process at once. Fine when it does not run.
+
+    Its unit is stopped by systemd; what there is beside, such as a guest from before it had a unit, here.
+    """
+    if guest_unit.used(site):
+        guest_unit.stop(site, name, lock)
     now = running.read(site, name)
     if now is not None:
-        group = running.outer_cgroup(site, cgroup.layout(), name) / "guest"
-        _end_in_order(now, group)
-        faults.reached("stop:waited")
+        ending.in_order(site, now)
     boot.release(site, name)
-
-
-def _end_in_order(now: Running, group: Path) -> None:
-    """Have the guest end by itself, within its timeout: by its init, or where that is deaf, process by process.
-
-    A process 1 without a handler never sees a signal but SIGKILL (pid_namespaces(7)), and its death takes all others
-    along at once; so those get SIGTERM first.
-    """
-    timeout = now.guest.context.timeout
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-        init = os.path.basename((process.executable(now.pid) or "").removesuffix(" (deleted)"))
-        order = _STOP_SIGNALS.get(init, signal.SIGTERM)
-        if process.listens(now.pid, order):
-            os.kill(now.pid, order)
-            cgroup.freeze(group, False, _FREEZE_TIMEOUT)
-            process.wait_gone(now.pid, now.start, timeout)
-            return
-    for pid in cgroup.processes(group):
-        if pid != now.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-    cgroup.freeze(group, False, _FREEZE_TIMEOUT)
-    deadline = time.monotonic() + timeout
-    while set(cgroup.processes(group)) - {now.pid} and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def _freeze(site: Site, name: str, on: bool) -> None:

@@ -81,11 +81,22 @@ def update_section(site: Site, guest: Guest, facet: str) -> None:
         write(site, dataclasses.replace(running, guest=in_force))
 
 
+def outer_groups(site: Site, name: str) -> tuple[str, str]:
+    """Where the guest's outer group may be, relative to the top of a hierarchy: with a supervisor, and in its unit."""
+    return site.guest_cgroup(name), f"{site.unit_cgroup(name)}/bound"
+
+
+def outer_group(site: Site, layout: cgroup.Layout, name: str) -> str:
+    """The guest's outer group, relative to the top of a hierarchy; the binding's programs are attached to it."""
+    supervised, in_unit = outer_groups(site, name)
+    return in_unit if (layout.tree / in_unit).is_dir() else supervised
+
+
 def outer_cgroup(site: Site, layout: cgroup.Layout, name: str) -> Path:
-    """The v2 path of the guest's outer group; the binding's programs are attached to it."""
-    return layout.tree / site.guest_cgroup(name)
+    """The v2 path of the guest's outer group."""
+    return layout.tree / outer_group(site, layout, name)
 
 
 def inner_cgroup(site: Site, name: str) -> str:
     """The group of the guest's own processes, relative to the top of a hierarchy; its limits are set there."""
-    return f"{site.guest_cgroup(name)}/guest"
+    return f"{outer_group(site, cgroup.layout(), name)}/guest"

@@ -52,7 +52,9 @@ def cgroup_target(site: Site, text: str) -> tuple[str, str]:
     path = Path(os.path.normpath(tree / text))
     inside = path.parts[: len(tree.parts)] == tree.parts and path != tree
     name = str(path.relative_to(tree)) if inside else ""
-    if not inside or f"{name}/".startswith(f"{site.cgroup}/") or f"{site.cgroup}/".startswith(f"{name}/"):
+    if not inside or any(
+        f"{name}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{name}/") for ours in (site.cgroup, site.slice)
+    ):
         raise InvalidInput(
             f"cgroup {text!r} cannot be bound as a service of the host",
             why="it is not below the top of the v2 tree, or guests are in it",

@@ -54,5 +54,21 @@ class Site:
         return self.guests / name
 
     def guest_cgroup(self, name: str) -> str:
-        """The guest's outer cgroup, relative to the top of a hierarchy; it holds ``guest`` and ``supervisor``."""
+        """The outer cgroup of a guest with a supervisor, relative to the top of a hierarchy.
+
+        It holds ``guest`` and ``supervisor``.
+        """
         return f"{self.cgroup}/{name}"
+
+    @property
+    def slice(self) -> str:
+        """The systemd slice, and the cgroup, of the guests that are units."""
+        return f"{self.cgroup}.slice"
+
+    def unit(self, name: str) -> str:
+        """The systemd unit that a guest is where there is one; without a name, its template."""
+        return f"{self.cgroup}@{name}.service"
+
+    def unit_cgroup(self, name: str) -> str:
+        """The cgroup that systemd makes for the guest's unit, relative to the top of a hierarchy."""
+        return f"{self.slice}/{self.unit(name)}"

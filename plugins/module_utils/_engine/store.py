@@ -32,7 +32,8 @@ def prepare(site: Site) -> None:
 def lock(site: Site, what: str, patience: float = _PATIENCE) -> Iterator[int]:
     """Hold the lock ``what`` ("guest-web1", "template-debian-12", "registry"); yields its descriptor.
 
-    Order, so that nobody waits in a circle: template or guest first, then "registry"; never two guests.
+    Order, so that nobody waits in a circle: template first, or a guest's orders and then the guest; then "registry";
+    never two guests.
     Raises :class:`Busy` with the holder's process id after ``patience`` seconds.
     """
     files.make_directory(site.run, 0o711)
@@ -40,36 +41,64 @@ def lock(site: Site, what: str, patience: float = _PATIENCE) -> Iterator[int]:
     path = site.locks / f"{what}.lock"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + patience
-        pause = 0.002
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(fd, 64, 0).decode(errors="replace").strip() or "unknown"
-                    raise Busy(
-                        f"lock {what}",
-                        why=f"process {holder} has held it for more than {patience:.0f} s",
-                        remedy="Wait for that run to end, or end it.",
-                    ) from None
-                time.sleep(pause)
-                pause = min(pause * 2, 0.1)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        _acquire(fd, what, patience)
         yield fd
     finally:
         os.close(fd)
 
 
+def _acquire(fd: int, what: str, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    pause = 0.002
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(fd, 64, 0).decode(errors="replace").strip() or "unknown"
+                raise Busy(
+                    f"lock {what}",
+                    why=f"process {holder} has held it for more than {patience:.0f} s",
+                    remedy="Wait for that run to end, or end it.",
+                ) from None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
 @contextlib.contextmanager
 def lock_guest(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[int]:
-    """Hold a guest's lock, and clear what a crash left half-made in its directory."""
+    """Hold a guest's lock, and clear what a crash left half-made in its directory; yields the lock's descriptor.
+
+    Whoever gives orders for a guest also holds "orders", which stays when the lock itself is lent (:func:`lent`).
+    """
+    check_name("guest", name)
+    with lock(site, f"orders-{name}", patience), lock_steps(site, name, patience) as fd:
+        yield fd
+
+
+@contextlib.contextmanager
+def lock_steps(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[int]:
+    """Like :func:`lock_guest`, for who carries out what another, waiting, has ordered."""
     check_name("guest", name)
     with lock(site, f"guest-{name}", patience) as fd:
         files.sweep(site.guest(name))
         yield fd
+
+
+@contextlib.contextmanager
+def lent(name: str, fd: int) -> Iterator[None]:
+    """Let go of the guest's lock for those who now carry out what the caller has ordered; nobody else's orders come in.
+
+    Raises :class:`Busy` when it is not given back.
+    """
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    try:
+        yield
+    finally:
+        _acquire(fd, f"guest-{name}", _PATIENCE)
 
 
 def names(site: Site) -> list[str]:

@@ -51,14 +51,7 @@ def spawn(site: Site, guest: Guest, path: str, lock: int) -> Running:
     result: dict[str, Any] = json.loads(answer)
     if "error" in result:
         raise VserverError(*result["error"])
-    now = running.read(site, guest.name)
-    if now is None:
-        raise VserverError(
-            f"start guest {guest.name}",
-            why="its init ended at once",
-            remedy="Look at what its init needs, or give another one (init).",
-        )
-    return now
+    return boot.require_running(site, guest.name)
 
 
 @contextlib.contextmanager

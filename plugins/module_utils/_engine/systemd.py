@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,9 +46,14 @@ class Unit:
     ports: tuple[int, ...] = ()
 
 
+def booted() -> bool:
+    """Whether systemd runs this host (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
 def require() -> None:
-    """Raise :class:`Unsupported` on a host that is not run by systemd (sd_booted(3))."""
-    if not Path("/run/systemd/system").is_dir():
+    """Raise :class:`Unsupported` on a host that is not run by systemd."""
+    if not booted():
         raise Unsupported(
             "bind a unit to addresses",
             why="this host is not run by systemd",
@@ -153,7 +159,28 @@ def restart(unit: Unit) -> None:
         _systemctl("start", "--", name)
 
 
-def _systemctl(*words: str) -> str:
+def start(name: str) -> None:
+    """Start a unit and wait until it has started, however long that takes. Raises :class:`ToolFailed`."""
+    _systemctl("start", "--", name, timeout=None)
+
+
+def stop(name: str) -> None:
+    """Stop a unit, wait until it has stopped, however long that takes, and forget that it ever failed."""
+    _systemctl("stop", "--", name, timeout=None)
+    with contextlib.suppress(ToolFailed):  # a unit that systemd has forgotten has no state to reset
+        _systemctl("reset-failed", "--", name)
+
+
+def extend_timeout(seconds: float) -> None:
+    """Tell systemd, which runs this process for a unit, that its step may take this long (sd_notify(3))."""
+    place = os.environ.get("NOTIFY_SOCKET")
+    if place:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            text = f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}"
+            channel.sendto(text.encode(), "\0" + place[1:] if place[0] == "@" else place)
+
+
+def _systemctl(*words: str, timeout: float | None = _TIMEOUT) -> str:
     environment: Mapping[str, str] = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
     command = ["systemctl", "--no-ask-password", *words]
     attempt = " ".join(["systemctl", *words])
@@ -164,13 +191,13 @@ def _systemctl(*words: str) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except FileNotFoundError as error:
         raise Unsupported(attempt, why="systemctl is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise ToolFailed(attempt, why=f"no answer for {_TIMEOUT:.0f} s") from error
+        raise ToolFailed(attempt, why=f"no answer for {error.timeout:.0f} s") from error
     if said.returncode:
         raise ToolFailed(attempt, why=said.stderr.strip() or f"exit status {said.returncode}")
     return said.stdout

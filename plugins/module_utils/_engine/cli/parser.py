@@ -10,6 +10,8 @@ import os
 
 #: The modules of this package that do what commands say.
 GROUPS = ("life", "inside", "look", "service")
+#: Those of a guest's unit, see :mod:`..guest_unit`.
+STEPS = ("start", "stop", "clear")
 
 
 def parser(version: str) -> argparse.ArgumentParser:
@@ -43,6 +45,9 @@ def parser(version: str) -> argparse.ArgumentParser:
     command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
     command = add("service", "bind-unit", "for systemd: bind the unit this runs in")
     command.add_argument("name", metavar="UNIT")
+    command = add("service", "guest-unit", "for systemd: a step of the unit that a guest is")
+    command.add_argument("step", metavar="STEP", choices=STEPS, help=", ".join(STEPS))
+    command.add_argument("name", metavar="NAME")
     return top
 
 

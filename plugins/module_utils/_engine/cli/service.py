@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import unit_start
+from .. import guest_unit, unit_start
 from ..site import Site
 
 
@@ -16,4 +16,9 @@ def _bind_unit(site: Site, arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"bind-unit": _bind_unit}
+def _guest_unit(site: Site, arguments: argparse.Namespace) -> int:
+    guest_unit.run_step(site, arguments.step, arguments.name)
+    return 0
+
+
+COMMANDS = {"bind-unit": _bind_unit, "guest-unit": _guest_unit}

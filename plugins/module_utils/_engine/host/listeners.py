@@ -68,7 +68,7 @@ def listeners(site: Site, own: Collection[IP] = ()) -> list[Listener]:
     answer = []
     for (protocol, port, pid), held in found.items():
         name, cgroups = (None, "") if pid is None else described[pid]
-        if not within(cgroups, site.cgroup):
+        if not within(cgroups, site.cgroup) and not within(cgroups, site.slice):
             addresses = tuple(dict.fromkeys(text for each in held for text in shown(each)))
             answer.append(Listener(protocol, port, addresses, name, pid, service(cgroups)))
     return sorted(answer, key=lambda each: (each.port, each.protocol, each.pid or 0))

@@ -16,7 +16,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class Layout:
         if self.unified is None:
             raise OSError(errno.ENOENT, "this host has no cgroup2 file system mounted")
         return self.unified
+
+    @property
+    def v1(self) -> tuple[Path, ...]:
+        """Every hierarchy's mount point but the v2 tree's."""
+        return tuple(top for top in self.tops if top != self.unified)
 
     @property
     def tops(self) -> tuple[Path, ...]:
@@ -103,16 +108,18 @@ def layout() -> Layout:
     return parse_layout(mountinfo, texts)
 
 
-def create(where: Layout, group: str) -> Path:
-    """Make ``group`` (relative to the top) in the v2 tree, with every controller there is, and return its path.
+def create(where: Layout, group: str, inside: str = "") -> Path:
+    """Make ``group`` in the v2 tree, with every controller there is, and return its path.
 
-    Raises OSError.
+    It is relative to ``inside``, a group that is there and whose ancestors are somebody else's. Raises OSError.
     """
     while True:
         try:
-            return _descend(where.tree, Path(group).parts)
+            return _descend(where.tree / inside, Path(group).parts)
         except FileNotFoundError:
-            continue  # somebody has just removed a group above because it was empty
+            # Somebody has just removed a group above because it was empty.
+            if not (where.tree / inside).is_dir():
+                raise
 
 
 def _descend(path: Path, parts: Sequence[str]) -> Path:
@@ -273,9 +280,9 @@ def remove(where: Layout, group: str) -> None:
                 path.rmdir()
 
 
-def remove_if_empty(where: Layout, group: str) -> None:
-    """Remove ``group`` from every hierarchy where nothing is left in it."""
-    for top in where.tops:
+def remove_if_empty(tops: Iterable[Path], group: str) -> None:
+    """Remove ``group`` from each of these hierarchies where nothing is left in it."""
+    for top in tops:
         with contextlib.suppress(OSError):
             (top / group).rmdir()
 
