@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -44,7 +45,7 @@ def test_the_file_holds_what_its_commands_import_and_no_more(site: Site) -> None
     said = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
     imported = {name.replace(".", "/") for names in json.loads(said.stdout).values() for name in names}
     with zipfile.ZipFile(site.program) as packed:
-        held = {name.removesuffix(".py").removesuffix("/__init__") for name in packed.namelist()}
+        held = {name.removesuffix(".py").removesuffix("/__init__") for name in packed.namelist() if name[-1] != "c"}
     assert held - {"__main__"} == imported
 
 
@@ -54,6 +55,22 @@ def test_it_is_a_program(site: Site) -> None:
     assert said.stdout == f"vserver {version}\n"
     said = subprocess.run([site.program, "start"], capture_output=True, text=True, check=False)
     assert said.returncode == 2 and "NAME" in said.stderr
+
+
+def test_its_modules_come_compiled_and_another_python_takes_the_sources(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded_from() -> str:
+        ask = "import vserver.cli as cli; print(cli.__file__)"
+        environment = {"PYTHONPATH": str(site.program), "PATH": os.environ["PATH"]}
+        words = [sys.executable, "-c", ask]
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    with monkeypatch.context() as of_another:
+        of_another.setattr(importlib.util, "MAGIC_NUMBER", b"\0\0\r\n")
+        engine_file.ensure(site)
+    assert loaded_from().endswith("cli/__init__.py")
+    assert engine_file.ensure(site).changed and loaded_from().endswith("cli/__init__.pyc")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gets as far")
@@ -112,7 +129,9 @@ def test_what_differs_is_told_and_put_right(
     for outcome in (told, made):
         assert outcome.changed and outcome.before == named(before)
         assert outcome.after == (named(after) if after else {key: whole[key] for key in before})
-    assert site.program.read_bytes() == content and site.program.stat().st_mode & 0o7777 == 0o755
+    with zipfile.ZipFile(site.program) as packed, zipfile.ZipFile(io.BytesIO(content)) as old:
+        assert packed.testzip() is None and packed.namelist() == old.namelist()
+    assert site.program.stat().st_mode & 0o7777 == 0o755
     assert not engine_file.ensure(site).changed and not engine_file.ensure(site, check=True).changed
 
 

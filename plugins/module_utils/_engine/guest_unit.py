@@ -12,6 +12,7 @@ between the steps. The unit's own group holds ``engine``, for the step that star
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def stop(site: Site, name: str, lock: int) -> None:
 
 def run_step(site: Site, step: str, name: str) -> None:
     """One step of the unit (of :data:`STEPS`), in a process that systemd runs for it. Raises :class:`VserverError`."""
+    if step == "start":
+        # A runtime that finds it waits for the guest's init to say through it that it is ready.
+        os.environ.pop("NOTIFY_SOCKET", None)
     STEPS[step](site, name)
 
 
