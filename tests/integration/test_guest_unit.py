@@ -114,7 +114,7 @@ def test_a_guest_is_a_unit_whose_main_process_is_its_own(stopped: SystemdHost) -
     assert (group / "bound/guest/cgroup.procs").read_text().split()
     assert not (group / "engine/cgroup.procs").read_text(), "something of ours stays"
     assert "changed=0 " in host.play({"linux.vserver.context": {"name": NAME, "state": "started"}})
-    assert "started" in host.run("systemctl", "status", UNIT).lower()
+    assert "active (running)" in host.run("systemctl", "status", UNIT)
     host.play({"linux.vserver.context": {"name": NAME, "state": "frozen"}})
     assert "frozen 1" in (group / "bound/guest/cgroup.events").read_text()
     host.run("vserver", "stop", NAME)
