@@ -79,7 +79,7 @@ class Run:
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
         results = []
         for name in names:
-            checks = [check for check in PHASES[name].checks if check.selective or self.space.expression is None]
+            checks = [check for check in PHASES[name].checks if check.wanted(self.space.expression)]
             result = PhaseResult(name)
             for check in checks:
                 if not self.space.stopped:

@@ -27,11 +27,14 @@ PYTEST_FOUND_NOTHING = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to find out. Only checks that choose their tests by expression run where one is given."""
+    """One thing to find out. Where an expression is given, only those run that choose tests by it, or have it as name."""
 
     name: str
     run: Callable[[Workspace, Path], Outcome]
     selective: bool = False
+
+    def wanted(self, expression: str | None) -> bool:
+        return expression is None or self.selective or expression == self.name.rpartition(" ")[2]
 
 
 @dataclass(frozen=True)
@@ -218,8 +221,7 @@ LAB = Phase(
 )
 
 PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION, LAB)}
-# The lab takes both processors for half an hour, so it is run where it is named.
-DEFAULT = ("unit", "sanity", "integration")
+DEFAULT = tuple(PHASES)
 # Phases of one lane run one after the other, lanes side by side, the first with the right of way: its tests look at the
 # clock, and meet each other's guests.
 LANES = (("unit", "integration", "lab"), ("sanity",))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ import pytest
 from .__main__ import place
 from .laboratory import Lab
 from .machine import Hardware
+from .plays import HOST, begin
 
 
 def say(line: str) -> None:
@@ -40,3 +42,26 @@ def lab(running_lab: Lab) -> Iterator[Lab]:
     yield running_lab
     running_lab.heal()
     running_lab.power_on(())
+
+
+@pytest.fixture(scope="session")
+def saved_lab(running_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The lab, saved with all hosts ready for guests and a template there."""
+    running_lab.reset(())
+    log = tmp_path_factory.mktemp("prepared") / "host.log"
+    play = begin(running_lab, log, [HOST])
+    for host in running_lab.machines():
+        with open(os.environ["VSERVER_TEMPLATE_ARCHIVE"], "rb") as archive:
+            subprocess.run(running_lab.remote.words(host, "cat >/root/debian.tar.zst"), stdin=archive, check=True)
+        assert play.changes(host) > 0
+    words = ["ansible", "-i", str(running_lab.remote.inventory), "all", "-m", "linux.vserver.template"]
+    subprocess.run([*words, "-a", "name=debian method=archive source=/root/debian.tar.zst"], check=True)
+    running_lab.save()
+    return running_lab
+
+
+@pytest.fixture
+def prepared(saved_lab: Lab, lab: Lab) -> Lab:
+    """The lab, with all hosts ready for guests, a template there, and no guest yet."""
+    lab.restore(())
+    return lab

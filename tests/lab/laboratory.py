@@ -22,7 +22,7 @@ from .machine import CONSOLE, Hardware, Machine, accelerated
 from .network import FIRST, Network, address4, address6
 from .recipe import READY
 from .remote import Remote, public_key
-from .warm import Warm
+from .warm import Saved, first_boot
 
 _BOOT_PATIENCE = 300.0
 _POLL = 0.2
@@ -116,7 +116,9 @@ class Lab:
         self.network.down()
         if self.directory.exists():
             for file in self.directory.iterdir():
-                if file.suffix != CONSOLE:
+                if file.is_dir():
+                    shutil.rmtree(file)
+                elif file.suffix != CONSOLE:
                     file.unlink()
 
     def _begin(self, machine: Machine) -> None:
@@ -124,7 +126,7 @@ class Lab:
         began = time.monotonic()
         self._cut(machine)
         self.network.add_port(machine.port)
-        warm = Warm(self.cache / "warm", machine)
+        warm = first_boot(self.cache / "warm", machine)
         if accelerated() or not warm.exists:
             machine.make_disks()
             self._boot(machine)
@@ -134,10 +136,38 @@ class Lab:
                 self.remote.run(machine.name, "systemctl is-system-running --wait; sync")
                 self.remote.forget(machine.name)
                 warm.keep()
-            warm.resume(self.network.inside)
-            # Its clock stood still.
-            self.remote.run(machine.name, f"date --set @{time.time():.3f}")
+            self._resume(machine, warm)
         self.say(f"{machine.name}: up after {time.monotonic() - began:.1f} s")
+
+    def _resume(self, machine: Machine, state: Saved) -> None:
+        state.resume(self.network.inside)
+        # Its clock stood still.
+        self.remote.run(machine.name, f"date --set @{time.time():.3f}")
+
+    def save(self) -> None:
+        """Notes how all hosts are at this moment, for :meth:`restore`; what was noted before is forgotten."""
+        self._each(self._save, self.chosen(()))
+
+    def _save(self, machine: Machine) -> None:
+        state = self._saved(machine)
+        if state.exists:
+            shutil.rmtree(state.directory)
+        self.remote.run(machine.name, "sync")
+        self.remote.forget(machine.name)
+        state.keep()
+        self._resume(machine, state)
+
+    def restore(self, names: Sequence[str]) -> None:
+        """The hosts as they were when they were saved."""
+        self._each(self._restore, self.chosen(names))
+
+    def _restore(self, machine: Machine) -> None:
+        self._cut(machine)
+        self.network.add_port(machine.port)
+        self._resume(machine, self._saved(machine))
+
+    def _saved(self, machine: Machine) -> Saved:
+        return Saved(self.directory / f"{machine.name}.saved", machine)
 
     def _add_storage(self, machine: Machine) -> None:
         if machine.hardware.storage is None:

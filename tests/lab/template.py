@@ -19,8 +19,10 @@ from ..integration import templates
 
 
 def archive(place: Path, template_cache: Path) -> Path:
-    """A compressed tar archive of the integration tests' Debian, made once for each build of it."""
-    state = templates.debian(template_cache, ()).parent.parent
+    """A compressed tar archive of a Debian with nginx, ping and sshd, made once for each build of it."""
+    packages = ["iputils-ping", "libcap2-bin", "nginx-light", "openssh-server"]
+    options = {"name": templates.NAME, "suite": templates.suite(), "packages": packages}
+    state = templates.cached(template_cache, (), options).parent.parent
     root = versions.resolve(Site(state=state, run=state.parent / "run"), templates.NAME)
     file = place / f"{templates.NAME}-{state.parent.name}-{root.parent.name}.tar.zst"
     if not file.exists():

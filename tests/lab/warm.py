@@ -1,10 +1,10 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Booted machines, kept as they stood: a host that goes on from there is up in seconds, not after a boot.
+"""Machines, kept as they stood: a host that goes on from there is up in seconds, not after a boot or a playbook.
 
-Only for emulated machines: with hardware acceleration a boot takes little longer, and a saved state would depend on
-the processor.
+A first boot is kept for other labs only if it is emulated: with hardware acceleration a boot takes little longer, and
+a saved state depends on the processor.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from .network import BRIDGE_HARDWARE_ADDRESS
 _POLL = 0.05
 
 
+def first_boot(place: Path, machine: Machine) -> Saved:
+    """The state of a machine that has just booted, below ``place``: one for everything that it depends on."""
+    version = subprocess.check_output(["qemu-system-x86_64", "--version"], text=True).splitlines()[0]
+    arguments = [word.replace(str(machine.directory), "") for word in machine.arguments(False)]
+    facts = json.dumps([version, arguments, asdict(machine.hardware), BRIDGE_HARDWARE_ADDRESS], sort_keys=True)
+    return Saved(place / hashlib.sha256(facts.encode()).hexdigest()[:16], machine)
+
+
 @dataclass(frozen=True)
-class Warm:
-    """The kept state of a machine just booted, below ``place``."""
+class Saved:
+    """A machine's memory and disks as they stood once, in ``directory``."""
 
-    place: Path
+    directory: Path
     machine: Machine
-
-    @property
-    def directory(self) -> Path:
-        """One for everything that the state depends on."""
-        version = subprocess.check_output(["qemu-system-x86_64", "--version"], text=True).splitlines()[0]
-        arguments = [word.replace(str(self.machine.directory), "") for word in self.machine.arguments(False)]
-        facts = json.dumps([version, arguments, asdict(self.machine.hardware), BRIDGE_HARDWARE_ADDRESS], sort_keys=True)
-        return self.place / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @property
     def exists(self) -> bool:
@@ -48,9 +48,10 @@ class Warm:
 
     def keep(self) -> None:
         """Takes the machine's state and disks away from it; it is off afterwards."""
-        self.place.mkdir(parents=True, exist_ok=True)
-        kept.forget_old(self.place)
-        work = Path(tempfile.mkdtemp(prefix=".warm-", dir=self.place))
+        place = self.directory.parent
+        place.mkdir(parents=True, exist_ok=True)
+        kept.forget_old(place)
+        work = Path(tempfile.mkdtemp(prefix=".warm-", dir=place))
         with Monitor(self.machine.socket) as monitor:
             monitor.migrate(f"zstd -q -1 -f -o {work}/state")
         self.machine.cut_power()

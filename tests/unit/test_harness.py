@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.linux.vserver.tests.harness.phases import LANES, PHASES
+from ansible_collections.linux.vserver.tests.harness.phases import DEFAULT, LANES, PHASES
 from ansible_collections.linux.vserver.tests.harness.report import (
     Outcome,
     PhaseResult,
@@ -71,3 +71,19 @@ def test_the_last_line_sums_all_phases(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_every_phase_has_a_lane() -> None:
     assert sorted(name for lane in LANES for name in lane) == sorted(PHASES)
+
+
+def test_a_plain_run_leaves_no_phase_out() -> None:
+    assert tuple(PHASES) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        (None, ["pytest lab", "molecule default", "molecule fleet"]),
+        ("power_cut", ["pytest lab"]),
+        ("fleet", ["pytest lab", "molecule fleet"]),
+    ],
+)
+def test_an_expression_chooses_tests_or_names_a_scenario(expression: str | None, names: list[str]) -> None:
+    assert [check.name for check in PHASES["lab"].checks if check.wanted(expression)] == names

@@ -13,7 +13,7 @@ import pytest
 from testinfra.backend import base
 from testinfra.host import Host
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 RUNTIME = "crun --root /run/vserver/.runtime/crun exec %s /bin/sh -c %s"
 
 
@@ -70,10 +70,58 @@ def test_the_web_guest_has_booted(host: Host) -> None:
     assert web.process.get(pid="1").user == "root"
 
 
-def test_guests_are_within_their_limits(host: Host) -> None:
-    (group,) = host.check_output("find /sys/fs/cgroup -type d -path '*web*' -name guest").split()
-    assert host.file(f"{group}/memory.max").content_string.strip() == str(256 << 20)
-    assert host.file(f"{group}/pids.max").content_string.strip() == "200"
+def group(host: Host, name: str) -> str:
+    (found,) = host.check_output("find /sys/fs/cgroup -type d -path %s -name guest", f"*{name}*").split()
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "value"),
+    [
+        ("web", "memory.max", str(256 << 20)),
+        ("web", "pids.max", "200"),
+        ("worker", "cpu.max", "50000 100000"),
+        ("classic", "pids.max", "50"),
+        ("bare", "pids.max", "max"),
+    ],
+)
+def test_guests_are_within_their_limits(host: Host, name: str, file: str, value: str) -> None:
+    assert host.file(f"{group(host, name)}/{file}").content_string.strip() == value
+
+
+def status(host: Host, name: str) -> dict[str, str]:
+    """/proc/PID/status of process 1 of a guest, as the host sees it."""
+    pids = host.check_output("find %s -name cgroup.procs -exec cat {} +", group(host, name)).split()
+    for pid in pids:
+        text = host.file(f"/proc/{pid}/status").content_string
+        lines = dict(line.split(":", 1) for line in text.splitlines())
+        if lines["NSpid"].split()[-1] == "1":
+            return {key: value.strip() for key, value in lines.items()}
+    raise AssertionError(f"{name} has no process 1 among {pids}")
+
+
+def test_guests_have_the_capabilities_that_are_recorded(host: Host) -> None:
+    bounding = {name: int(status(host, name)["CapBnd"], 16) for name in ("web", "worker", "classic", "bare")}
+    net_bind_service, sys_module = 1 << 10, 1 << 16
+    assert bounding["web"] & net_bind_service and not bounding["web"] & sys_module
+    assert bounding["worker"] == bounding["web"] & ~net_bind_service
+    assert bounding["classic"] not in (0, bounding["web"])
+    assert bounding["bare"] == 0
+    assert int(status(host, "bare")["CapEff"], 16) == 0
+    limits = host.file(f"/proc/{status(host, 'bare')['Pid']}/limits").content_string
+    assert "Max open files            512                  512" in limits
+
+
+def test_sshd_of_the_host_leaves_port_22_to_guests(host: Host, address: int) -> None:
+    banner = "import socket; print(socket.create_connection(('10.86.0.%s', 22), 10).recv(99).decode())"
+    key = "ssh-keyscan -T 20 -t ed25519 10.86.0.%s 2>/dev/null | cut -d' ' -f2-"
+    eventually(lambda: host.run("python3 -c %s", banner % address).succeeded, "no sshd in the guest")
+    own = host.check_output("cut -d' ' -f1-2 /etc/ssh/ssh_host_ed25519_key.pub")
+    assert host.check_output(key % (10 + int(host.backend.hostname[-1]))) == own
+    assert host.check_output(key % address) == guest(host, "web").check_output(
+        "cut -d' ' -f1-2 /etc/ssh/ssh_host_ed25519_key.pub"
+    )
+    assert host.run("python3 -c %s", banner % (address + 1)).failed
 
 
 def test_guests_are_at_home_on_their_own_addresses(host: Host, address: int) -> None:

@@ -1,0 +1,93 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of hosts when a playbook is only tried, and when power, disk or network fail in the middle of one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .laboratory import Lab
+from .plays import CREATE, HOST, PATIENCE, begin, inside, sleepers
+
+# Everything that the playbooks are there to change.
+LOOK = """
+find /etc /usr/sbin /usr/local /var/lib/vserver /run/vserver -xdev ! -name '*.pyc' -printf '%p %s %T@ %m\\n' 2>/dev/null
+dpkg-query --show
+systemctl list-units --all --plain --no-legend --type=service,slice vserver\\*
+find /sys/fs/cgroup -type d -name '*vserver*'
+sysctl fs.inotify kernel.keys
+ip -oneline address show | grep -o 'inet.*scope [a-z]*'
+"""
+
+
+def test_check_mode_tells_what_will_happen_and_touches_nothing(lab: Lab, tmp_path: Path) -> None:
+    lab.reset(())
+    before = {host: lab.remote.run(host, LOOK).splitlines() for host in lab.machines()}
+    play = begin(lab, tmp_path / "check.log", [HOST, CREATE], "--check", "--diff", guests=sleepers(5, 100))
+    for host, lines in before.items():
+        assert play.changes(host) > 10
+        assert lab.remote.run(host, LOOK).splitlines() == lines
+    for promised in ("/etc/sysctl.d/60-vserver.conf", "fs.inotify.max_user_instances = 65536", "10.86.0.104"):
+        assert promised in play.said
+
+
+def began_second(lab: Lab, host: str) -> bool:
+    """Whether a playbook that makes guest0 and more is at the second one."""
+    return lab.remote.run(host, "ls -A /var/lib/vserver/guests").split() not in ([], ["guest0"])
+
+
+def complete(lab: Lab, host: str, count: int, log: Path) -> None:
+    """Runs the playbook again: afterwards all guests are there and run, and there is nothing beside them."""
+    guests = sleepers(count, 100)
+    assert begin(lab, log, [CREATE], limit=host, guests=guests).changes(host) > 0
+    assert lab.remote.run(host, "ls -A /var/lib/vserver/guests").split() == [guest["name"] for guest in guests]
+    for guest in guests:
+        assert inside(lab, host, guest["name"], "hostname").strip() == guest["name"]
+    processes = lab.remote.run(host, "ps -eo uid:1,args | awk '$1 >= 65536'").splitlines()
+    assert len(processes) == count, processes
+    addresses = lab.remote.run(host, "ip -oneline address show to 10.86.0.64/26").splitlines()
+    assert len(addresses) == count, addresses
+    groups = lab.remote.run(host, "find /sys/fs/cgroup -type d -path '*vserver*' -name guest").splitlines()
+    assert len(groups) == count, groups
+
+
+def test_the_next_run_repairs_what_a_power_cut_left(prepared: Lab, tmp_path: Path) -> None:
+    lab, host = prepared, "host1"
+    begin(lab, tmp_path / "first.log", [CREATE], limit=host, guests=sleepers(1, 100)).changes(host)
+    inside(lab, host, "guest0", "sh -c 'echo kept >/root/kept; sync /root/kept'")
+    running = begin(lab, tmp_path / "cut.log", [CREATE], limit=host, guests=sleepers(2, 100))
+    deadline = time.monotonic() + PATIENCE
+    while not began_second(lab, host):
+        assert running.process.poll() is None and time.monotonic() < deadline, running.said
+        time.sleep(0.2)
+    lab.cut_power([host])
+    assert running.ends() != 0
+    lab.power_on([host])
+    complete(lab, host, 2, tmp_path / "again.log")
+    assert inside(lab, host, "guest0", "cat /root/kept") == "kept\n"
+
+
+def test_a_full_disk_is_named_and_the_next_run_completes(prepared: Lab, tmp_path: Path) -> None:
+    lab, host = prepared, "host2"
+    lab.fill_disk(host, "/var/lib/vserver")
+    play = begin(lab, tmp_path / "full.log", [CREATE], limit=host, guests=sleepers(1, 100))
+    assert play.ends() != 0
+    assert "No space left on device" in play.said and "Traceback" not in play.said, play.said
+    lab.free_disk(host, "/var/lib/vserver")
+    complete(lab, host, 1, tmp_path / "again.log")
+
+
+def test_a_host_that_was_cut_off_is_completed_by_the_next_run(prepared: Lab, tmp_path: Path) -> None:
+    lab, host = prepared, "host2"
+    running = begin(lab, tmp_path / "cut.log", [CREATE], limit=host, guests=sleepers(2, 100))
+    deadline = time.monotonic() + PATIENCE
+    while not lab.remote.run(host, "ls -A /var/lib/vserver/guests").split():
+        assert running.process.poll() is None and time.monotonic() < deadline, running.said
+        time.sleep(0.2)
+    lab.partition([host])
+    assert running.ends() != 0
+    assert "UNREACHABLE" in running.said, running.said
+    lab.heal()
+    complete(lab, host, 2, tmp_path / "again.log")
