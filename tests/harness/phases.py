@@ -27,7 +27,7 @@ PYTEST_FOUND_NOTHING = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to find out. Where an expression is given, only those run that choose tests by it, or have it as name."""
+    """One thing to find out. Where an expression is given, only those that choose by it, or are named so."""
 
     name: str
     run: Callable[[Workspace, Path], Outcome]

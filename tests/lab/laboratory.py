@@ -24,7 +24,7 @@ from .recipe import READY
 from .remote import Remote, public_key
 from .warm import Saved, first_boot
 
-_BOOT_PATIENCE = 300.0
+_BOOT_PATIENCE = 900.0
 _POLL = 0.2
 #: Where the file system of an extra disk is mounted: where guests live.
 STORAGE = "/var/lib/vserver"

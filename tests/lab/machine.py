@@ -18,7 +18,7 @@ from .image import Image
 
 #: The suffix of the files that keep what hosts write on their consoles.
 CONSOLE = ".console"
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 def accelerated() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .failure import LabError
 
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 class Monitor:

@@ -17,7 +17,7 @@ from .failure import LabError
 from .network import Network, address4
 
 _CONNECT = Path(__file__).resolve().with_name("connect.py")
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 
 
 def public_key(key: Path) -> str:
@@ -52,6 +52,7 @@ class Remote:
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_args": f"-F {self.config}",
             "ansible_ssh_pipelining": True,
+            "ansible_timeout": 120,
         }
         group = {"hosts": {name: {} for name in numbers}, "vars": variables}
         self.inventory.write_text(json.dumps({"vserver_hosts": group}, indent=2) + "\n")

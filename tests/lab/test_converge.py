@@ -45,7 +45,7 @@ def complete(lab: Lab, host: str, count: int, log: Path) -> None:
     assert lab.remote.run(host, "ls -A /var/lib/vserver/guests").split() == [guest["name"] for guest in guests]
     for guest in guests:
         assert inside(lab, host, guest["name"], "hostname").strip() == guest["name"]
-    processes = lab.remote.run(host, "ps -eo uid:1,args | awk '$1 >= 65536'").splitlines()
+    processes = lab.remote.run(host, "ps -eo uid=,args= | awk '$1 >= 65536'").splitlines()
     assert len(processes) == count, processes
     addresses = lab.remote.run(host, "ip -oneline address show to 10.86.0.64/26").splitlines()
     assert len(addresses) == count, addresses

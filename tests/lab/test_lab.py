@@ -14,7 +14,7 @@ from .failure import LabError
 from .laboratory import Lab
 
 HOSTS = ("host1", "host2")
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def eventually(condition: Callable[[], bool], otherwise: str) -> None:
