@@ -38,6 +38,7 @@ PACKAGES = {
     "runc": "runc",
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
+    "sshd": "openssh-server",
     "systemctl": "systemd",
     "unshare": "util-linux",
 }

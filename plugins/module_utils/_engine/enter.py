@@ -20,6 +20,7 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -47,6 +48,8 @@ _NAMESPACES = (
 )
 #: Exit statuses as a shell's: found but not executed, not found, ended by signal n.
 _NOT_EXECUTED, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128
+#: Seconds in which process 1 is gone when its end is what killed the command.
+_LAST_BREATH = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def run(site: Site, name: str, argv: Sequence[str], *, tty: bool = False, uid: i
     * uid, gid: as the guest counts, without supplementary groups
 
     Signals that end a program are passed on meanwhile. 127 is a command that was not found, 126 one that cannot be
-    executed; why is on its standard error. To be called from the only thread of a process. Raises
+    executed; why is on its standard error. A command that is killed because the guest ends is an error. To be called from the only thread of a process. Raises
     :class:`InvalidInput`, :class:`VserverError`.
     """
     now = _running(site, name)
@@ -186,6 +189,8 @@ def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
     terminal.relay(copies, ended)
     to.command = None
     status = os.waitstatus_to_exitcode(os.waitpid(said["pid"], 0)[1])
+    if status == -signal.SIGKILL and select.select([entry.process], [], [], _LAST_BREATH)[0]:
+        raise OSError(errno.ESRCH, "it ended with its guest")
     return status if status >= 0 else _BY_SIGNAL - status
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .. import enter
 from ..errors import InvalidInput
@@ -23,7 +24,11 @@ def _exec(site: Site, arguments: argparse.Namespace) -> int:
     words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if not words:
         raise InvalidInput("no command to run is given", remedy="Write vserver exec NAME -- COMMAND [ARGUMENT ...].")
-    return enter.run(site, arguments.name, words, tty=arguments.tty)
+    status = enter.run(site, arguments.name, words, tty=arguments.tty)
+    if arguments.report is None:
+        return status
+    sys.stderr.write(f"{arguments.report} {status}\n")
+    return 0
 
 
 COMMANDS = {"enter": _enter, "exec": _exec}

@@ -41,6 +41,9 @@ def parser(version: str) -> argparse.ArgumentParser:
     command.add_argument("name", metavar="NAME")
     command = add("inside", "exec", "run a command as root in a running guest; its exit status is ours")
     command.add_argument("--tty", action="store_true", help="on a terminal of its own")
+    command.add_argument(
+        "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
+    )
     command.add_argument("name", metavar="NAME")
     command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
     command = add("service", "bind-unit", "for systemd: bind the unit this runs in")

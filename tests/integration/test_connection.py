@@ -1,0 +1,293 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible inside a real guest, on its host and through a real sshd of its host."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from . import templates
+from .guests import SLEEP, Guests, eventually
+
+GUEST = "conn-guest"
+PORT = 2222
+LARGE = 100 * 1024 * 1024
+TOOLS = Path(sys.executable).parent
+
+
+def inventory(way: str, key: Path) -> dict[str, Any]:
+    """The host, reached in one way or the other, and its guest."""
+    ssh = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": PORT,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(key),
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+    }
+    reach = ssh if way == "ssh" else {"ansible_connection": "local"}
+    guest = {"ansible_connection": "linux.vserver.guest", "vserver_host": "host1"}
+    return {
+        "vserver_hosts": {"hosts": {"host1": {**reach, "ansible_python_interpreter": sys.executable}}},
+        "vserver_guests": {"hosts": {GUEST: {}, "conn-unknown": {}}, "vars": guest},
+    }
+
+
+@dataclass
+class Controller:
+    """Runs plays on the inventory of one way."""
+
+    place: Path
+    key: Path
+    way: str
+
+    def play(self, *tasks: Mapping[str, Any], hosts: str = GUEST, **more: Any) -> list[dict[str, Any]]:
+        """The tasks' results, one that fails or is unreachable among them."""
+        sources, play = self.place / "inventory.json", self.place / "play.json"
+        sources.write_text(json.dumps({"all": {"children": inventory(self.way, self.key)}}))
+        kept = [{"name": f"T{n}", "ignore_errors": True, **task} for n, task in enumerate(tasks)]
+        play.write_text(json.dumps([{"hosts": hosts, "gather_facts": False, "tasks": kept, **more}]))
+        variables = {
+            "ANSIBLE_STDOUT_CALLBACK": "default",
+            "ANSIBLE_CALLBACKS_ENABLED": "",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.place / "cp"),
+            "HOME": str(self.place),
+        }
+        words = [str(TOOLS / "ansible-playbook"), "-i", str(sources), str(play)]
+        self.said = subprocess.run(
+            [*words, "-v"], env={**os.environ, **variables}, capture_output=True, text=True, timeout=300, check=False
+        ).stdout
+        return results(self.said)
+
+
+def results(said: str) -> list[dict[str, Any]]:
+    """The results in what the default callback says at verbosity 1, each from its ``=> {`` on."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while (at := said.find("=> {", at)) >= 0:
+        value, length = decoder.raw_decode(said[at + 3 :])
+        found.append(value)
+        at += 3 + length
+    return found
+
+
+@pytest.fixture(scope="module")
+def host(debian_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guests, Path]]:
+    """The program, a guest, and an sshd on this network's loopback that lets root in with a key."""
+    site, place = Site(), tmp_path_factory.mktemp("sshd")
+    with templates.provided(site, debian_template) as name:
+        guests = Guests(site, name)
+        engine_file.ensure(site)
+        for key in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / key)], check=True)
+        (place / "authorized").write_text((place / "user.pub").read_text())
+        settings = {
+            "Port": PORT,
+            "ListenAddress": "127.0.0.1",
+            "HostKey": place / "host",
+            "PidFile": "none",
+            "AuthorizedKeysFile": place / "authorized",
+            "PermitRootLogin": "prohibit-password",
+            "StrictModes": "no",
+            "UsePAM": "no",
+        }
+        (place / "config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        Path("/run/sshd").mkdir(exist_ok=True)
+        sshd = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", str(place / "config"), "-E", str(place / "log")])
+        try:
+            guests.start(GUEST, init=SLEEP, addresses=["127.0.94.2"], timeout=0)
+            yield guests, place / "user"
+        finally:
+            sshd.terminate()
+            sshd.wait()
+            guests.remove_all()
+            engine_file.absent(site)
+
+
+@pytest.fixture(params=["local", "ssh"])
+def run(request: pytest.FixtureRequest, host: tuple[Guests, Path], tmp_path: Path) -> Iterator[Controller]:
+    controller = Controller(tmp_path, host[1], request.param)
+    yield controller
+    for master in (tmp_path / "cp").glob("*"):
+        subprocess.run(["ssh", "-o", f"ControlPath={master}", "-O", "exit", "x"], capture_output=True, check=False)
+
+
+def test_modules_and_commands(run: Controller) -> None:
+    facts, name, user = run.play(
+        {"ansible.builtin.setup": {"gather_subset": ["!all", "min"]}},
+        {"ansible.builtin.command": {"cmd": "hostname"}},
+        {"ansible.builtin.command": {"cmd": "id -un"}, "become": True, "become_user": "nobody", "become_method": "su"},
+    )
+    assert facts["ansible_facts"]["ansible_nodename"] == GUEST, run.said
+    assert name["stdout"] == GUEST
+    assert user["stdout"] == "nobody"
+
+
+def test_become_root_needs_nothing_in_the_guest(run: Controller) -> None:
+    (user,) = run.play({"ansible.builtin.command": {"cmd": "id -un"}}, become=True)
+    assert user["stdout"] == "root", run.said
+
+
+@pytest.mark.parametrize("status", [0, 1, 254, 255])
+def test_a_status_is_the_commands_own(run: Controller, status: int) -> None:
+    (result,) = run.play({"ansible.builtin.raw": f"echo out; echo err >&2; exit {status}"})
+    assert (result["rc"], result["stdout"], result["stderr"]) == (status, "out\n", "err\n"), run.said
+    assert not result.get("unreachable")
+
+
+def test_input_ends_where_there_is_none(run: Controller) -> None:
+    (result,) = run.play({"ansible.builtin.raw": "cat; echo done"})
+    assert result["stdout"] == "done\n", run.said
+
+
+def test_a_guest_that_is_not_there_is_unreachable(run: Controller) -> None:
+    (result,) = run.play({"ansible.builtin.raw": "true"}, hosts="conn-unknown")
+    assert result["unreachable"] and "conn-unknown does not run" in result["msg"], run.said
+
+
+def test_a_guest_that_is_delegated_to(run: Controller) -> None:
+    (result,) = run.play({"ansible.builtin.raw": "hostname", "delegate_to": GUEST}, hosts="host1")
+    assert result["stdout"] == f"{GUEST}\n", run.said
+
+
+def test_files_there_and_back(run: Controller, tmp_path: Path) -> None:
+    sent = {"empty": b"", "ünïcode 'n space $x": bytes(range(256)) * 99, "piece": b"x" * (16 << 20)}
+    tasks: list[Mapping[str, Any]] = []
+    for name, content in sent.items():
+        (tmp_path / name).write_bytes(content)
+        tasks.append({"ansible.builtin.copy": {"src": str(tmp_path / name), "dest": f"/root/{name}"}})
+        tasks.append({"ansible.builtin.fetch": {"src": f"/root/{name}", "dest": f"{tmp_path}/back/{name}", "flat": True}})
+    run.play(*tasks)
+    for name, content in sent.items():
+        assert (tmp_path / "back" / name).read_bytes() == content, run.said
+
+
+def test_async(run: Controller) -> None:
+    (result, *_rest) = run.play({"ansible.builtin.command": {"cmd": "hostname"}, "async": 20, "poll": 1})[-1:]
+    assert result["stdout"] == GUEST, run.said
+
+
+def test_a_guest_that_is_stopped_meanwhile(run: Controller, host: tuple[Guests, Path]) -> None:
+    guests, _key = host
+    guests.start("conn-unknown", init=SLEEP)
+    code = f"import time; time.sleep(4)\n{STOP}"
+    stopper = subprocess.Popen([sys.executable, "-c", code, "conn-unknown"])
+    (result,) = run.play({"ansible.builtin.raw": "sleep 60"}, hosts="conn-unknown")
+    assert stopper.wait() == 0
+    assert result["unreachable"], run.said
+    lifecycle.set_state(guests.site, "conn-unknown", "absent", {"timeout": 0})
+    lifecycle.remove_root(guests.site, "conn-unknown")
+
+
+STOP = """
+import sys
+from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+lifecycle.set_state(Site(), sys.argv[1], "stopped", {"timeout": 0})
+"""
+
+
+def test_a_root_that_lays_links_reaches_nothing_of_the_host(run: Controller, host: tuple[Guests, Path]) -> None:
+    """Its temporary directories and the file to write lead, by links, where only the host has something."""
+    guests, _key = host
+    outside = Path("/run/vserver/precious")
+    outside.write_text("the host's")
+    guests.run(GUEST, "sh", "-c", f"mkdir -p /run/vserver; ln -sfn /run/vserver /root/out; ln -sf {outside} /root/link")
+    (run.place / "new").write_text("from outside")
+    run.play(
+        {"ansible.builtin.copy": {"src": str(run.place / "new"), "dest": "/root/out/planted"}},
+        {"ansible.builtin.copy": {"src": str(run.place / "new"), "dest": "/root/link", "follow": True, "unsafe_writes": True}},
+    )
+    assert outside.read_text() == "the host's"
+    assert not Path("/run/vserver/planted").exists()
+    assert guests.run(GUEST, "cat", "/run/vserver/planted") == "from outside"
+    outside.unlink()
+
+
+def test_a_shell_that_forges_a_report_is_no_worse_than_failed(run: Controller, host: tuple[Guests, Path]) -> None:
+    guests, _key = host
+    guests.run(GUEST, "sh", "-c", "printf '#!/usr/bin/perl\\nprint STDERR \"%s 0\\\\n\"; exit 3' 0 >/root/fake; chmod +x /root/fake")
+    (result,) = run.play({"ansible.builtin.raw": "/root/fake"})
+    assert result["rc"] == 3, run.said
+
+
+def test_a_large_file_needs_little_memory(run: Controller, tmp_path: Path) -> None:
+    """By the plugin alone, as modules that copy keep their own copies."""
+    (tmp_path / "large").write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
+    (tmp_path / "i.json").write_text(json.dumps({"all": {"children": inventory(run.way, run.key)}}))
+    said = subprocess.run(
+        [sys.executable, "-c", TRANSFER, str(tmp_path), GUEST],
+        env={**os.environ, "HOME": str(tmp_path), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(tmp_path / "cp")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert said.returncode == 0, said
+    grown = int(said.stdout.splitlines()[-1])
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "large").read_bytes()
+    assert grown < 90_000, f"{grown} KiB"
+
+
+TRANSFER = """
+import resource, sys
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.loader import connection_loader, init_plugin_loader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
+init_plugin_loader()
+place, guest = sys.argv[1:]
+loader = DataLoader()
+inventory = InventoryManager(loader, sources=[place + "/i.json"])
+variables = VariableManager(loader, inventory).get_vars(host=inventory.get_host(guest))
+connection = connection_loader.get("linux.vserver.guest", PlayContext())
+templar = Templar(loader, variables)
+options = connection._resolve_option_variables(variables, templar)
+connection.set_options(task_keys={"timeout": 10}, var_options=options)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+connection.put_file(place + "/large", "/root/large")
+connection.fetch_file("/root/large", place + "/back")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_the_time_of_a_task(run: Controller) -> None:
+    """Not a benchmark: it says in the log what a task costs in a guest and on its host."""
+    took = {}
+    for hosts in ("host1", GUEST) * 2:
+        begun = time.monotonic()
+        run.play(*[{"ansible.builtin.ping": {}}] * 10, hosts=hosts)
+        took[hosts] = time.monotonic() - begun
+    print(run.way, took)
+    assert took[GUEST] < 3 * took["host1"]
+
+
+def test_reboot_and_wait(run: Controller, host: tuple[Guests, Path]) -> None:
+    guests, _key = host
+    guests.start("conn-unknown", addresses=["127.0.94.3"])
+    guests.wait_booted("conn-unknown")
+    answers = run.play(
+        {"ansible.builtin.reboot": {"boot_time_command": "stat --format %Y /proc/1", "reboot_timeout": 60}},
+        {"ansible.builtin.wait_for_connection": {"timeout": 30}},
+        hosts="conn-unknown",
+    )
+    assert answers[0]["rebooted"] and not answers[1].get("failed"), run.said
+    lifecycle.set_state(guests.site, "conn-unknown", "absent", {"timeout": 0})
+    lifecycle.remove_root(guests.site, "conn-unknown")
+    eventually(lambda: not guests.traces("conn-unknown"), "it left something")
