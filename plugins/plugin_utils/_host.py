@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way to a host of guests: the connection that the host's own variables describe, and commands of ``vserver`` on it.
+"""The way to a host of guests: the connection its own variables describe, and commands of ``vserver`` on it.
 
 Note that this plugin util is PRIVATE to the collection.
 """

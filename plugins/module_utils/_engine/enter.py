@@ -85,8 +85,8 @@ def run(site: Site, name: str, argv: Sequence[str], *, tty: bool = False, uid: i
     * uid, gid: as the guest counts, without supplementary groups
 
     Signals that end a program are passed on meanwhile. 127 is a command that was not found, 126 one that cannot be
-    executed; why is on its standard error. A command that is killed because the guest ends is an error. To be called from the only thread of a process. Raises
-    :class:`InvalidInput`, :class:`VserverError`.
+    executed; why is on its standard error. A command that is killed because the guest ends is an error. To be called
+    from the only thread of a process. Raises :class:`InvalidInput`, :class:`VserverError`.
     """
     now = _running(site, name)
     with contextlib.ExitStack() as stack:
