@@ -80,6 +80,7 @@ vserver_guests:
     vserver_host: host1
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -159,11 +160,10 @@ class Connection(ConnectionBase):
         """Have a process of the guest write the file."""
         super().put_file(in_path, out_path)
         display.vvv(f"PUT {in_path} TO {out_path}", host=self._guest)
-        try:
-            source = open(to_bytes(in_path, errors="surrogate_or_strict"), "rb")
-        except FileNotFoundError as error:
-            raise AnsibleFileNotFound(f"file or module does not exist: {in_path}") from error
-        with source:
+        path = to_bytes(in_path, errors="surrogate_or_strict")
+        if not os.path.exists(path):
+            raise AnsibleFileNotFound(f"file or module does not exist: {in_path}")
+        with open(path, "rb") as source:
             for number, piece in enumerate(_pieces(source)):
                 script = 'cat >>"$1"' if number else 'cat >"$1"'
                 self._transfer(["/bin/sh", "-c", script, "sh", to_text(out_path)], piece, out_path)

@@ -301,3 +301,35 @@ def test_reboot_and_wait(run: Controller, host: tuple[Guests, Path]) -> None:
     lifecycle.set_state(guests.site, "conn-unknown", "absent", {"timeout": 0})
     lifecycle.remove_root(guests.site, "conn-unknown")
     eventually(lambda: not guests.traces("conn-unknown"), "it left something")
+
+
+def test_guests_are_found(run: Controller) -> None:
+    """On the host that answers, in spite of the one that does not."""
+    place = run.place / "inventory"
+    place.mkdir()
+    hosts = inventory(run.way, run.key)["vserver_hosts"]["hosts"]
+    hosts["silent"] = {"ansible_host": "127.0.0.1", "ansible_port": PORT + 1}
+    (place / "hosts.json").write_text(json.dumps({"vserver_hosts": {"hosts": hosts}}))
+    source = place / "zz.vserver.yml"
+    source.write_text(json.dumps({"plugin": "linux.vserver.guests", "keyed_groups": [{"key": "vserver_info.xid"}]}))
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "HOME": str(run.place), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(run.place / "cp")}
+        command = [str(TOOLS / "ansible-inventory"), "-i", str(place), *words]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+    listed = ask("--list")
+    answer = json.loads(listed.stdout)
+    found = answer["_meta"]["hostvars"][GUEST]
+    assert (found["vserver_host"], found["vserver_info"]["state"]) == ("host1", "running")
+    groups = {name for name, group in answer.items() if GUEST in group.get("hosts", ())}
+    assert groups >= {
+        "vserver_guests",
+        "vserver_host_host1",
+        "vserver_state_running",
+        f"_{found['vserver_info']['xid']}",
+    }
+    assert "silent" in listed.stderr
+    assert f"--{GUEST}" in ask("--graph", "vserver_state_running").stdout
+    source.write_text(json.dumps({"plugin": "linux.vserver.guests", "strict": True}))
+    assert GUEST not in ask("--list").stdout
