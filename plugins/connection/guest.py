@@ -94,7 +94,8 @@ from ansible_collections.linux.vserver.plugins.plugin_utils import _host
 display = Display()
 
 #: Files go through memory in pieces of this size: blocks of 64 KiB.
-_BLOCK, _BLOCKS = 65536, 256
+_BLOCK = 65536
+_BLOCKS = 256
 _PIECE = _BLOCK * _BLOCKS
 
 
