@@ -1,16 +1,11 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guests that start and stop with the host: several at a time, each in a process of its own."""
+"""Guests that start and stop with the host: several at a time."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
-
-from . import lifecycle, running, store
-from .errors import ToolFailed, VserverError
+from . import lifecycle, running, several, store
 from .site import Site
 
 
@@ -20,7 +15,7 @@ def start(site: Site, parallel: int) -> None:
     One that does not start keeps none of the others from it. Raises :class:`ToolFailed` with the names of those.
     """
     names = [guest.name for guest in store.load_all(site) if guest.context.autostart]
-    _each(names, parallel, "start", lambda name: lifecycle.set_state(site, name, "started", {}))
+    several.each(names, parallel, "start", lambda name: lifecycle.set_state(site, name, "started", {}))
 
 
 def stop(site: Site) -> None:
@@ -29,42 +24,4 @@ def stop(site: Site) -> None:
     Raises :class:`ToolFailed` with the names of those that did not stop.
     """
     names = [name for name in store.names(site) if running.read(site, name) is not None]
-    _each(names, len(names), "stop", lambda name: lifecycle.set_state(site, name, "stopped", {}))
-
-
-def _each(names: Sequence[str], parallel: int, verb: str, act: Callable[[str], object]) -> None:
-    """Do ``act`` for each name, in children of this process; what fails is said on standard error."""
-    waiting = list(names)
-    at_work: dict[int, str] = {}
-    failed: list[str] = []
-    sys.stdout.flush()
-    sys.stderr.flush()
-    while waiting or at_work:
-        while waiting and len(at_work) < parallel:
-            name = waiting.pop(0)
-            child = os.fork()
-            if child == 0:
-                status = _attempt(verb, name, act)
-                sys.stderr.flush()
-                os._exit(status)
-            at_work[child] = name
-        child, status = os.wait()
-        if child in at_work:
-            name = at_work.pop(child)
-            if status:
-                failed.append(name)
-    if failed:
-        raise ToolFailed(f"{verb} {len(failed)} of {len(names)} guests", why=f"not done: {', '.join(sorted(failed))}")
-
-
-def _attempt(verb: str, name: str, act: Callable[[str], object]) -> int:
-    """Exit status of one child; never raises, so that the child never runs its parent's code."""
-    try:
-        act(name)
-    except VserverError as error:
-        sys.stderr.write(f"vserver: {error}\n")
-        return 1
-    except BaseException as error:
-        sys.stderr.write(f"vserver: {verb} guest {name}: {type(error).__name__}: {error}\n")
-        return 1
-    return 0
+    several.each(names, len(names), "stop", lambda name: lifecycle.set_state(site, name, "stopped", {}))

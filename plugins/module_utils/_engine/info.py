@@ -74,7 +74,7 @@ def guest(site: Site, name: str, reasons: tuple[str, ...] | None = None) -> dict
         "pid": now.pid if now else None,
         "started_at": now.started_at if now else None,
         "processes": len(cgroup.processes(_group(site, name))) if now else 0,
-        "memory_bytes": _memory(site, name) if now else 0,
+        "memory_bytes": memory(site, name) if now else 0,
         "restart_required": bool(reasons),
         "restart_reasons": list(reasons),
     }
@@ -111,7 +111,7 @@ def _group(site: Site, name: str) -> Path:
     return running.outer_cgroup(site, cgroup.layout(), name) / "guest"
 
 
-def _memory(site: Site, name: str) -> int:
+def memory(site: Site, name: str) -> int:
     """Bytes in use: v2's memory.current or v1's usage_in_bytes."""
     top = cgroup.layout().controllers.get("memory")
     if top is not None:

@@ -18,9 +18,12 @@ from . import boot, faults, info, power, running, store
 from .errors import Conflict, InvalidInput
 from .facet import Facet, compare_fields
 from .facets import FACETS, root
+from .kernel import cgroup
 from .model import Context, Guest, Root, check_name
 from .outcome import Outcome
 from .site import Site
+
+_KILL_TIMEOUT = 10.0
 
 STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")
 
@@ -65,6 +68,16 @@ def set_state(
             changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
         outcome = _finish(site, name, lock, check, restart and becomes is None, changed, before, after)
         return dataclasses.replace(outcome, warnings=(*warnings, *outcome.warnings))
+
+
+def kill(site: Site, name: str) -> None:
+    """End every process of guest ``name`` at once, without an order to its init. It is fine when it does not run.
+
+    Raises :class:`VserverError`.
+    """
+    with _locked(site, name, False) as lock:
+        cgroup.kill(running.outer_cgroup(site, cgroup.layout(), name) / "guest", _KILL_TIMEOUT)
+        power.stop(site, name, lock)
 
 
 def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:

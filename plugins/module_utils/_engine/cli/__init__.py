@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import VserverError
 from ..site import Site
-from . import parser
+from . import completion, parser
 
 
 def main(version: str, argv: Sequence[str] | None = None) -> int:
@@ -26,11 +26,20 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
     * version: of the file that is run (see :mod:`..engine_file`)
     """
     arguments = parser.parser(version).parse_args(argv)
+    if arguments.command == "completion":
+        print(completion.bash(parser.parser(version)))
+        return 0
     if os.geteuid() != 0:
         sys.stderr.write(f"vserver: this needs root, and runs as uid {os.geteuid()}\n")
         return 1
     try:
         status = _group(arguments.group)[arguments.command](Site(), arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except (VserverError, OSError) as error:
         sys.stderr.write(f"vserver: {error}\n")
         return 1
@@ -51,6 +60,10 @@ def _group(name: str) -> Mapping[str, Callable[[Site, argparse.Namespace], int]]
         from . import look
 
         return look.COMMANDS
+    if name == "activity":
+        from . import activity
+
+        return activity.COMMANDS
     from . import service
 
     return service.COMMANDS

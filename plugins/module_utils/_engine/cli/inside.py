@@ -24,7 +24,7 @@ def _exec(site: Site, arguments: argparse.Namespace) -> int:
     words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if not words:
         raise InvalidInput("no command to run is given", remedy="Write vserver exec NAME -- COMMAND [ARGUMENT ...].")
-    status = enter.run(site, arguments.name, words, tty=arguments.tty)
+    status = enter.run(site, arguments.name, words, tty=arguments.tty, uid=arguments.uid, gid=arguments.gid)
     if arguments.report is None:
         return status
     sys.stderr.write(f"{arguments.report} {status}\n")

@@ -1,29 +1,100 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands that start and stop guests."""
+"""Commands that start, stop, end and freeze guests."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
 
-from .. import autostart, lifecycle, store
+from .. import autostart, info, lifecycle, running, several, store
+from ..errors import InvalidInput
+from ..kernel import cgroup, process
 from ..site import Site
+
+_RUNS = ("running", "frozen")
+
+
+def _names(site: Site, arguments: argparse.Namespace, states: Collection[str] = ()) -> list[str]:
+    """The guests that are named, each known; with ``--all`` those in ``states``, or just all."""
+    if arguments.all:
+        return [name for name in store.names(site) if not states or info.state(site, name) in states]
+    for name in arguments.names:
+        store.require(site, name)
+    return list(dict.fromkeys(arguments.names))
+
+
+def _each(site: Site, names: list[str], verb: str, act: Callable[[str], object]) -> int:
+    """Do ``act`` for each name: for one here, with its own error; for several at a time, as the host has processors."""
+    if len(names) == 1:
+        act(names[0])
+    elif names:
+        several.each(names, len(names) if verb in ("stop", "kill") else os.cpu_count() or 1, verb, act)
+    return 0
+
+
+def _become(site: Site, name: str, state: str) -> None:
+    for warning in lifecycle.set_state(site, name, state, {}).warnings:
+        sys.stderr.write(f"vserver: warning: {warning}\n")
 
 
 def _start(site: Site, arguments: argparse.Namespace) -> int:
-    store.require(site, arguments.name)
-    lifecycle.set_state(site, arguments.name, "started", {})
-    return 0
+    return _each(site, _names(site, arguments), "start", lambda name: _become(site, name, "started"))
 
 
 def _stop(site: Site, arguments: argparse.Namespace) -> int:
-    if arguments.all:
-        autostart.stop(site)
-        return 0
-    store.require(site, arguments.name)
-    lifecycle.set_state(site, arguments.name, "stopped", {})
-    return 0
+    return _each(site, _names(site, arguments, _RUNS), "stop", lambda name: _become(site, name, "stopped"))
+
+
+def _restart(site: Site, arguments: argparse.Namespace) -> int:
+    return _each(site, _names(site, arguments, _RUNS), "restart", lambda name: _become(site, name, "restarted"))
+
+
+def _freeze(site: Site, arguments: argparse.Namespace) -> int:
+    def freeze(name: str) -> None:
+        _require_running(site, name)
+        _become(site, name, "frozen")
+
+    return _each(site, _names(site, arguments, _RUNS), "freeze", freeze)
+
+
+def _thaw(site: Site, arguments: argparse.Namespace) -> int:
+    def thaw(name: str) -> None:
+        _require_running(site, name)
+        _become(site, name, "started")
+
+    return _each(site, _names(site, arguments, _RUNS), "thaw", thaw)
+
+
+def _require_running(site: Site, name: str) -> None:
+    if running.read(site, name) is None:
+        raise InvalidInput(f"guest {name} does not run", remedy=f"Start it: vserver start {name}.")
+
+
+def _kill(site: Site, arguments: argparse.Namespace) -> int:
+    number = arguments.signal
+    if number is None:
+        return _each(site, _names(site, arguments, _RUNS), "kill", lambda name: lifecycle.kill(site, name))
+    return _each(site, _names(site, arguments, _RUNS), "signal", lambda name: _signal(site, name, number))
+
+
+def _signal(site: Site, name: str, number: signal.Signals) -> None:
+    """Send a signal to every process of a guest; each is known by a pidfd before it is looked whether it is one."""
+    _require_running(site, name)
+    inside = f"/{running.inner_cgroup(site, name)}"
+    for pid in cgroup.processes(running.outer_cgroup(site, cgroup.layout(), name) / "guest"):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            descriptor = process.descriptor(pid)
+            try:
+                if f"{cgroup.of_process(pid)}/".startswith(f"{inside}/"):
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
 
 
 def _autostart(site: Site, arguments: argparse.Namespace) -> int:
@@ -31,4 +102,12 @@ def _autostart(site: Site, arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"start": _start, "stop": _stop, "autostart": _autostart}
+COMMANDS = {
+    "start": _start,
+    "stop": _stop,
+    "restart": _restart,
+    "kill": _kill,
+    "freeze": _freeze,
+    "thaw": _thaw,
+    "autostart": _autostart,
+}

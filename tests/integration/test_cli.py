@@ -1,0 +1,153 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``vserver`` with real guests: what it shows is so, and what it is told to do is done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, info, running
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, process
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from . import templates
+from .guests import SLEEP, Guests, eventually
+
+#: One process that computes and one that sleeps, below an init that takes no order.
+_LOAD = ("/bin/sh", "-c", "sleep 1000 & while :; do :; done")
+
+
+@pytest.fixture(scope="module")
+def here(debian_template: Path) -> Iterator[Guests]:
+    """Two guests at the places the program knows: one idle, one that computes."""
+    place = Site()
+    with templates.provided(place, debian_template) as name:
+        engine_file.ensure(place)
+        made = Guests(place, name)
+        made.start("idle", init=SLEEP, addresses=["127.0.84.1"])
+        made.start("busy", init=_LOAD, limits={"memory": "256M"})
+        made.define("down", init=SLEEP)
+        yield made
+        made.remove_all()
+    engine_file.absent(place)
+
+
+def said(*words: str, status: int = 0, text: str | None = None) -> str:
+    result = subprocess.run(
+        [Site().program, *words], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == status, result
+    return result.stderr if status else result.stdout
+
+
+def shown(*words: str) -> Any:
+    return json.loads(said(*words, "--json"))
+
+
+def test_list_shows_what_guest_info_tells(here: Guests) -> None:
+    assert {guest["name"]: guest["state"] for guest in shown("list")} == {
+        "busy": "running", "down": "stopped", "idle": "running"
+    }  # fmt: skip
+    told = {guest["name"]: guest for guest in info.guests(here.site)}
+    for guest in shown("list"):
+        assert guest.keys() == told[guest["name"]].keys() and guest["xid"] == told[guest["name"]]["xid"]
+    heading, *rows = said("list").splitlines()
+    assert heading.startswith("GUEST  XID") and [row.split()[0] for row in rows] == ["busy", "down", "idle"]
+    assert "\033" not in said("list")
+
+
+def test_status_tells_by_its_exit_status_what_runs(here: Guests) -> None:
+    assert "127.0.84.1" in said("status", "idle", "busy")
+    subprocess.run([here.site.program, "status", "idle", "down"], check=False, stdout=subprocess.DEVNULL)
+    assert subprocess.run([here.site.program, "status", "--all"], check=False, capture_output=True).returncode == 3
+    assert [guest["name"] for guest in shown("status", "idle", "busy")] == ["idle", "busy"]
+    assert "guest nobody does not exist" in said("status", "nobody", status=1)
+
+
+def test_ps_shows_the_guests_processes_and_no_other(here: Guests) -> None:
+    rows = shown("ps")
+    expected = {(name, pid) for name in ("busy", "idle") for pid in cgroup.processes(here.group(name))}
+    assert {(row["guest"], row["pid"]) for row in rows} == expected
+    for row in rows:
+        assert row["uid"] >> 16 == row["xid"] and row["uid_inside"] == 0
+    first = [row for row in rows if row["pid_inside"] == 1]
+    assert {row["guest"]: row["command"] for row in first} == {"busy": list(_LOAD), "idle": list(SLEEP)}
+    assert {row["guest"] for row in shown("ps", "busy")} == {"busy"}
+    assert {row["guest"] for row in shown("ps", "--host")} == {None, "busy", "idle"}
+
+
+def test_stat_tells_who_computes(here: Guests) -> None:
+    rows = shown("stat", "--interval", "1")
+    assert [row["name"] for row in rows] == ["busy", "idle"]
+    busy, idle = rows
+    assert 20 < busy["cpu_percent"] < 130 and idle["cpu_percent"] < 5
+    assert busy["processes"] == 2 and idle["processes"] == 1
+    assert [line.split()[0] for line in said("stat", "--sort", "name", "--interval", "0.1").splitlines()] == [
+        "GUEST", "busy", "idle"
+    ]  # fmt: skip
+
+
+def test_freeze_and_thaw(here: Guests) -> None:
+    said("freeze", "busy")
+    assert info.state(here.site, "busy") == "frozen"
+    time.sleep(0.2)
+    assert shown("stat", "busy", "--interval", "0.5")[0]["cpu_percent"] < 1
+    said("thaw", "busy")
+    assert info.state(here.site, "busy") == "running"
+    assert "does not run" in said("freeze", "down", status=1)
+    assert info.state(here.site, "down") == "stopped"
+
+
+def test_kill_sends_signals_and_ends_at_once(here: Guests) -> None:
+    here.start("victim", init=("/bin/sh", "-c", "trap 'touch /got' USR1; while :; do sleep 0.05; done"))
+    here.run("victim", "test", "!", "-e", "/got")
+    eventually(lambda: process.listens(running_pid(here, "victim"), 10), "no handler")
+    said("kill", "--signal", "usr1", "victim")
+    eventually(lambda: here.exec("victim", "test", "-e", "/got").returncode == 0, "the signal did not arrive")
+    began = time.monotonic()
+    said("kill", "victim")
+    assert time.monotonic() - began < 10 and info.state(here.site, "victim") == "stopped"
+    assert not here.traces("victim")
+    said("kill", "victim")
+
+
+def running_pid(here: Guests, name: str) -> int:
+    now = running.read(here.site, name)
+    assert now is not None
+    return now.pid
+
+
+def test_several_are_started_and_stopped_in_one_call(here: Guests) -> None:
+    for name in ("one", "two"):
+        here.define(name, init=SLEEP, timeout=0)
+    said("start", "one", "two")
+    first = running_pid(here, "one")
+    said("restart", "one", "two")
+    assert running_pid(here, "one") != first
+    assert "nobody does not exist" in said("stop", "one", "nobody", status=1)
+    assert info.state(here.site, "one") == "running"
+    said("stop", "one", "two")
+    assert [info.state(here.site, name) for name in ("one", "two")] == ["stopped", "stopped"]
+
+
+def test_exec_is_as_a_command_here(here: Guests) -> None:
+    assert said("exec", "idle", "--", "cat", text="through\n") == "through\n"
+    said("exec", "idle", "--", "sh", "-c", "exit 7", status=7)
+    assert said("exec", "--uid", "33", "--gid", "34", "idle", "--", "sh", "-c", "id -u; id -g") == "33\n34\n"
+
+
+def test_logs_are_the_guests(here: Guests) -> None:
+    assert "does not run" in said("logs", "down", status=1)
+    here.start("booted", addresses=["127.0.84.2"])
+    here.wait_booted("booted")
+    here.run("booted", "logger", "a word of the guest")
+    eventually(lambda: "a word of the guest" in said("logs", "booted"), "the journal lacks it")
+    assert len(said("logs", "--lines", "3", "--json", "booted").splitlines()) == 3
