@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -151,3 +152,102 @@ def test_logs_are_the_guests(here: Guests) -> None:
     here.run("booted", "logger", "a word of the guest")
     eventually(lambda: "a word of the guest" in said("logs", "booted"), "the journal lacks it")
     assert len(said("logs", "--lines", "3", "--json", "booted").splitlines()) == 3
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+def thrown_away(here: Guests) -> list[str]:
+    """What throw-away guests have left: directories, locks, cgroups."""
+    found = [*here.site.guests.glob("run-*"), *here.site.run.glob("run-*"), *here.site.locks.glob("*run-*")]
+    found += [group for top in cgroup.layout().tops for group in (top / here.site.cgroup).glob("run-*")]
+    return [str(path) for path in found]
+
+
+def test_run_is_as_a_command_here_and_leaves_nothing(here: Guests) -> None:
+    assert said("run", "--", "cat", text="through\n") == "through\n"
+    said("run", "--template", here.template, "--", "sh", "-c", "exit 7", status=7)
+    assert said("run", "--template", here.template, "--hostname", "once", "--", "hostname") == "once\n"
+    assert "not found" in said("run", "--", "/no/program", status=127)
+    assert not thrown_away(here)
+
+
+def test_run_over_the_hosts_tree_writes_nothing_and_reads_what_everybody_may(here: Guests, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name, mode in (("open", 0o644), ("secret", 0o600), ("anybodys", 0o666)):
+        (Path("/tmp") / f"cli-{name}").write_text(name)
+        (Path("/tmp") / f"cli-{name}").chmod(mode)
+    try:
+        script = """
+            cat /tmp/cli-open; echo changed > /tmp/cli-anybodys; cat /tmp/cli-anybodys; stat -c %u /tmp/cli-open /usr
+            touch /root/mine /tmp/cli-new && ls -A /root
+            for file in /tmp/cli-secret /etc/shadow /var/lib/vserver/guests; do ls $file/ ; cat $file; done
+            echo > /tmp/cli-open; rm /tmp/cli-open; : > /etc/hosts; chown 0 /etc/hosts; echo done
+        """
+        result = subprocess.run(
+            [here.site.program, "run", "--", "sh", "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.stdout.split() == ["openchanged", "65534", "65534", "mine", "done"], result
+        assert "secret" not in result.stdout and "root:" not in result.stdout
+        assert (Path("/tmp") / "cli-anybodys").read_text() == "anybodys"
+        assert not (Path("/tmp") / "cli-new").exists() and not Path("/root/mine").exists()
+        assert not thrown_away(here)
+    finally:
+        for name in ("open", "secret", "anybodys"):
+            (Path("/tmp") / f"cli-{name}").unlink()
+
+
+def test_run_is_bound_limited_and_has_few_capabilities(here: Guests) -> None:
+    script = """
+import socket
+def bind(address):
+    with socket.socket() as made:
+        try:
+            made.bind((address, 0))
+            return "bound"
+        except OSError as error:
+            return error.strerror
+print(bind("127.0.84.9"), "|", bind("127.0.84.1"))
+"""
+    bound = ("run", "--address", "127.0.84.9", "--", "/usr/bin/python3", "-c", script)
+    assert said(*bound).strip() == "bound | Cannot assign requested address"
+    words = ("--rlimit", "nofile=64", "--profile", "none", "--", "sh", "-c", "ulimit -n; grep CapBnd /proc/self/status")
+    assert said("run", *words).split() == ["64", "CapBnd:", "0" * 16]
+    assert not thrown_away(here)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_that_is_told_to_end_removes_what_it_made(here: Guests, number: int) -> None:
+    child = begun(here)
+    child.send_signal(number)
+    assert child.wait(timeout=60) == 128 + number
+    assert not thrown_away(here)
+
+
+def test_run_that_was_killed_is_swept_by_the_next_and_never_while_it_runs(here: Guests) -> None:
+    child = begun(here)
+    assert said("run", "--", "true") == ""
+    (name,) = [guest["name"] for guest in shown("list") if guest["name"].startswith("run-")]
+    child.kill()
+    child.wait(timeout=60)
+    assert info.state(here.site, name) == "running"
+    said("start", "idle")
+    assert not thrown_away(here)
+
+
+def begun(here: Guests) -> subprocess.Popen[str]:
+    """A run whose command is at work."""
+    words = [here.site.program, "run", "--", "sh", "-c", "echo ready; sleep 1000"]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=plain_signals)
+    assert child.stdout and child.stdout.readline() == "ready\n"
+    return child
+
+
+def plain_signals() -> None:
+    """Whoever runs the tests may ignore them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

@@ -20,6 +20,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import (
     life,
     look,
     parser,
+    run,
     service,
     table,
 )
@@ -29,7 +30,7 @@ COMMANDS = completion.commands(TOP)
 
 
 def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
-    groups = {"activity": activity, "inside": inside, "life": life, "look": look, "service": service}
+    groups = {"activity": activity, "inside": inside, "life": life, "look": look, "run": run, "service": service}
     assert tuple(groups) == parser.GROUPS
     said = {name: command.get_default("group") for name, command in COMMANDS.items()}
     done = {name: group for group, module in groups.items() for name in module.COMMANDS}

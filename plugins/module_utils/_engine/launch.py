@@ -99,7 +99,12 @@ def _prepare(site: Site, guest: Guest) -> None:
         else:
             mount.idmapped_bind(source, point, mapping, readonly)
 
-    if guest.root.method == "overlay":
+    if guest.root.method == "host":
+        # Not shifted: what the host's users own is nobody's in the guest, so its root may read what everybody may.
+        mount.bind(Path("/"), bundle / "lower")
+        mount.bind(clone, bundle / "writable")
+        mount.overlay(target, bundle / "lower", bundle / "writable/upper", bundle / "writable/work", _OVERLAY, 0)
+    elif guest.root.method == "overlay":
         layer(root.template_root(site, guest.root), bundle / "lower", readonly=True)
         layer(clone, bundle / "writable")
         upper, work = bundle / "writable/upper", bundle / "writable/work"

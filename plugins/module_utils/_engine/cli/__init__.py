@@ -60,6 +60,10 @@ def _group(name: str) -> Mapping[str, Callable[[Site, argparse.Namespace], int]]
         from . import look
 
         return look.COMMANDS
+    if name == "run":
+        from . import run
+
+        return run.COMMANDS
     if name == "activity":
         from . import activity
 

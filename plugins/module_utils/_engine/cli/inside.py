@@ -20,14 +20,21 @@ def _enter(site: Site, arguments: argparse.Namespace) -> int:
     return enter.run(site, arguments.name, _LOGIN_SHELL, tty=True)
 
 
+def words(arguments: argparse.Namespace) -> list[str]:
+    """The command to run; argparse leaves the ``--`` before it, or takes it away."""
+    found: list[str] = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not found:
+        raise InvalidInput("no command to run is given", remedy="Write it at the end: -- COMMAND [ARGUMENT ...].")
+    return found
+
+
 def _exec(site: Site, arguments: argparse.Namespace) -> int:
-    words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
-    if not words:
-        raise InvalidInput("no command to run is given", remedy="Write vserver exec NAME -- COMMAND [ARGUMENT ...].")
-    status = enter.run(site, arguments.name, words, tty=arguments.tty, uid=arguments.uid, gid=arguments.gid)
+    chosen = words(arguments)
+    status = enter.run(site, arguments.name, chosen, tty=arguments.tty, uid=arguments.uid, gid=arguments.gid)
     if arguments.report is None:
         return status
-    sys.stderr.write(f"{arguments.report} {status}\n")
+    sys.stderr.write(f"{arguments.report} {status}
+")
     return 0
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 
-from .. import autostart, info, lifecycle, running, several, store
+from .. import autostart, info, lifecycle, running, several, store, throwaway
 from ..errors import InvalidInput
 from ..kernel import cgroup, process
 from ..site import Site
@@ -44,6 +44,7 @@ def _become(site: Site, name: str, state: str) -> None:
 
 
 def _start(site: Site, arguments: argparse.Namespace) -> int:
+    throwaway.sweep(site)
     return _each(site, _names(site, arguments), "start", lambda name: _become(site, name, "started"))
 
 
@@ -98,6 +99,7 @@ def _signal(site: Site, name: str, number: signal.Signals) -> None:
 
 
 def _autostart(site: Site, arguments: argparse.Namespace) -> int:
+    throwaway.sweep(site)
     autostart.start(site, arguments.parallel)
     return 0
 

@@ -11,7 +11,7 @@ import signal
 from typing import Callable
 
 #: The modules of this package that do what commands say.
-GROUPS = ("activity", "inside", "life", "look", "service")
+GROUPS = ("activity", "inside", "life", "look", "run", "service")
 SORTS = ("cpu", "memory", "processes", "name")
 #: Those of a guest's unit, see :mod:`..guest_unit`.
 STEPS = ("start", "stop", "clear")
@@ -42,6 +42,7 @@ def parser(version: str) -> argparse.ArgumentParser:
     _looking(add)
     _life(add)
     _inside(add)
+    _run(add)
     command = add("", "completion", "print what a shell needs to complete command lines")
     command.add_argument("shell", choices=("bash",))
     command = add("service", "bind-unit", "for systemd: bind the unit this runs in")
@@ -95,13 +96,44 @@ def _inside(add: _Add) -> None:
     command = add("inside", "enter", "a login shell in a running guest, on a terminal of its own")
     command.add_argument("name", metavar="NAME")
     command = add("inside", "exec", "run a command as root in a running guest; its exit status is ours")
+    _how(command)
+
+
+def _run(add: _Add) -> None:
+    command = add("run", "run", "run a command in a new guest, which is removed when it ends")
+    command.add_argument(
+        "--template", metavar="NAME", help="its root is a clone of this; else the host's, copy-on-write"
+    )
+    command.add_argument("--version", metavar="VERSION", help="of the template; else the newest")
+    for option, metavar, text in (
+        ("--address", "ADDRESS[/LENGTH]", "bind it to this address"),
+        ("--add", "CAPABILITY", "keep this capability too"),
+        ("--drop", "CAPABILITY", "take this capability away"),
+        ("--rlimit", "NAME=SOFT[:HARD]", "a limit of each process"),
+    ):
+        command.add_argument(option, metavar=metavar, action="append", default=[], help=f"{text}; may be repeated")
+    command.add_argument("--interface", metavar="NAME", help="where its addresses are put")
+    command.add_argument("--network", choices=("bound", "host"), help="host: unrestricted")
+    command.add_argument("--loopback", choices=("private", "host", "none"), help="what 127.0.0.1 is to it")
+    command.add_argument("--profile", choices=("system", "classic", "none"), help="the capabilities it starts from")
+    command.add_argument("--memory", metavar="SIZE", help="at most so much, such as 512M")
+    command.add_argument("--cpus", metavar="N", help="at most so much processor time, such as 1.5")
+    command.add_argument("--processes", metavar="N", help="at most so many")
+    command.add_argument("--hostname", metavar="NAME", help="its host name")
+    command.add_argument("--xid", metavar="N", type=int, help="the number of its context")
+    _how(command)
+
+
+def _how(command: argparse.ArgumentParser) -> None:
+    """How a command is run in a guest, and the command."""
     command.add_argument("--tty", action="store_true", help="on a terminal of its own")
     command.add_argument("--uid", metavar="N", type=int, default=0, help="as this user of the guest (0)")
     command.add_argument("--gid", metavar="N", type=int, default=0, help="as this group of the guest (0)")
-    command.add_argument(
-        "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
-    )
-    command.add_argument("name", metavar="NAME")
+    if command.get_default("command") == "exec":
+        command.add_argument(
+            "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
+        )
+        command.add_argument("name", metavar="NAME")
     command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
 
 

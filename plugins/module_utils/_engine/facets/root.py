@@ -26,7 +26,8 @@ from ..model import Guest, Root, check_name
 from ..site import Site
 from ..template import versions
 
-_METHODS = ("auto", "overlay", "copy")
+#: ``host`` is for throw-away guests only: the host's own root file system below an upper layer.
+_METHODS = ("auto", "overlay", "copy", "host")
 
 
 def parse(options: Mapping[str, Any], recorded: Root) -> Root:
@@ -48,6 +49,8 @@ def parse(options: Mapping[str, Any], recorded: Root) -> Root:
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Root:
     """Fill in the newest version and the automatic method; refuse to turn one clone into another."""
     wanted, present = guest.root, observe(site, guest)
+    if wanted == Root(method="host"):
+        return wanted
     if present is not None:
         method = present.method if wanted.method == "auto" else wanted.method
         same = Root(wanted.template, wanted.version or present.version, method)
@@ -93,17 +96,19 @@ def compare(desired: Root, observed: Root | None) -> list[Change]:
 def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
     """Make the clone: in constant time for ``overlay``, by copying for ``copy``."""
     root = guest.root
-    source = template_root(site, root)
+    source = Path("/") if root.method == "host" else template_root(site, root)
     parent = site.guest(guest.name)
     files.make_directory(parent)
     building = files.pending_directory(parent)
     faults.reached("clone:begun")
     try:
-        if root.method == "overlay":
+        if root.method in ("overlay", "host"):
             (building / "upper").mkdir()
             (building / "work").mkdir(mode=0o755)
             shutil.copystat(source, building / "upper")
             os.chown(building / "upper", source.stat().st_uid, source.stat().st_gid)
+            if root.method == "host":
+                _own_home(building / "upper" / "root", guest.base_id)
         else:
             _copy(source, building / "rootfs")
         faults.reached("clone:filled")
@@ -118,6 +123,13 @@ def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
     except VserverError:
         files.remove_tree(building)
         raise
+
+
+def _own_home(home: Path, owner: int) -> None:
+    """A home directory of the guest's root, empty, in place of the host's (overlayfs.rst, "Whiteouts and opaque")."""
+    home.mkdir(mode=0o700)
+    os.chown(home, owner, owner)
+    os.setxattr(home, "trusted.overlay.opaque", b"y")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,0 +1,108 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Throw-away guests: made for one command, removed with everything when it ends (Linux-VServer: chcontext, chbind).
+
+What is removed is told by a marker that lies in the guest's directory before anything else does, and by a lock that the
+process which runs the command holds for as long as it lives. So a guest whose process was killed is found by whoever
+sweeps next, and never one that is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from . import boot, enter, faults, files, lifecycle, store
+from .errors import Busy
+from .site import Site
+
+_MARKER = "throwaway"
+#: Process 1: does nothing, and reaps what the command leaves behind.
+_INIT = ("/bin/sh", "-c", "sleep infinity & wait")
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def run(
+    site: Site,
+    options: Mapping[str, Mapping[str, Any]],
+    argv: Sequence[str],
+    *,
+    tty: bool = False,
+    uid: int = 0,
+    gid: int = 0,
+) -> int:
+    """Run ``argv`` in a new guest, remove the guest, and return the command's exit status as :func:`.enter.run` does.
+
+    * options: of each facet, by its name, as its ``parse`` takes them. ``{"root": {"method": "host"}}`` is the host's
+      own root file system, copy-on-write, with the rights of a user that owns none of it
+
+    A signal that ends a program ends the guest too, whenever it comes. Raises :class:`VserverError`.
+    """
+    sweep(site)
+    name = f"run-{secrets.token_hex(4)}"
+    with store.lock(site, _lock(name)), _ended_by_signals():
+        try:
+            _make(site, name, options)
+            return enter.run(site, name, argv, tty=tty, uid=uid, gid=gid)
+        finally:
+            for number in _ENDING:
+                signal.signal(number, signal.SIG_IGN)
+            _remove(site, name)
+
+
+def sweep(site: Site) -> None:
+    """Remove the throw-away guests whose process is gone."""
+    for marker in sorted(site.guests.glob(f"*/{_MARKER}")):
+        name = marker.parent.name
+        with contextlib.suppress(Busy), store.lock(site, _lock(name), patience=0):
+            _remove(site, name)
+
+
+def _lock(name: str) -> str:
+    return f"throwaway-{name}"
+
+
+def _make(site: Site, name: str, options: Mapping[str, Mapping[str, Any]]) -> None:
+    store.prepare(site)
+    files.make_directory(site.guest(name))
+    files.write(site.guest(name) / _MARKER, b"")
+    faults.reached("run:marked")
+    context = {**options.get("context", {}), "init": list(_INIT), "timeout": 0}
+    lifecycle.configure(site, name, "context", context)
+    for facet in ("root", "binding", "capabilities", "limits"):
+        lifecycle.configure(site, name, facet, options.get(facet, {}))
+    faults.reached("run:made")
+    lifecycle.set_state(site, name, "started", {})
+    faults.reached("run:started")
+
+
+def _remove(site: Site, name: str) -> None:
+    """Remove whatever there is of a throw-away guest; the marker goes last, with the directory."""
+    lifecycle.kill(site, name)
+    lifecycle.remove_root(site, name)
+    boot.forget(site, name)
+    store.forget(site, name)
+    for lock in (f"guest-{name}", _lock(name)):
+        (site.locks / f"{lock}.lock").unlink(missing_ok=True)  # nobody else will ever want a name by chance
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have signals that end a program raise SystemExit, with the status a shell has for that."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
