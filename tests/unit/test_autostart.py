@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import autostart
+from ansible_collections.linux.vserver.plugins.module_utils._engine import several
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, ToolFailed
 
 
@@ -26,7 +26,7 @@ def test_as_many_at_a_time_and_in_order(tmp_path: Path, parallel: int, most: int
             log.write(f"{name} {len(list(tmp_path.glob('*.works')))}\n")
         (tmp_path / f"{name}.works").unlink()
 
-    autostart._each(names, parallel, "start", act)
+    several.each(names, parallel, "start", act)
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(name for name, _count in lines) == names
     assert max(int(count) for _name, count in lines) <= most
@@ -45,11 +45,11 @@ def test_a_failure_keeps_nobody_from_starting_and_is_told(tmp_path: Path, capfd:
         (tmp_path / name).touch()
 
     with pytest.raises(ToolFailed, match=r"3 of 5 guests: not done: defect, killed, wrong"):
-        autostart._each(["a", "wrong", "defect", "killed", "z"], 2, "start", act)
+        several.each(["a", "wrong", "defect", "killed", "z"], 2, "start", act)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "z"}
     said = capfd.readouterr().err
     assert "vserver: start guest wrong. Do not.\n" in said and "vserver: start guest defect: KeyError" in said
 
 
 def test_nobody_to_start() -> None:
-    autostart._each([], 0, "stop", lambda name: None)
+    several.each([], 0, "stop", lambda name: None)
