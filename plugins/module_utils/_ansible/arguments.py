@@ -59,6 +59,29 @@ GUEST: Spec = {
 }
 
 
+#: What a guest can be asked to be; the first is what a module that has all facets asks for by itself.
+STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")
+
+#: Facets whose options have no telling names once they stand among all others.
+_PREFIXES = {"capabilities": "capabilities_"}
+
+
+def guest_spec() -> Spec:
+    """The argument spec of a whole guest: its name, all facets, and its state."""
+    facets = {
+        _PREFIXES.get(facet, "") + name: option for facet, options in FACETS.items() for name, option in options.items()
+    }
+    state: Spec = {"state": {"type": "str", "choices": list(STATES), "default": "started"}}
+    return {**GUEST, **facets, **state, "keep_data": {"type": "bool"}}
+
+
+def all_options(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Facet → its options, out of parameters of :func:`guest_spec`; None: leave alone."""
+    return {
+        facet: {name: params[_PREFIXES.get(facet, "") + name] for name in options} for facet, options in FACETS.items()
+    }
+
+
 def facet_spec(facet: str) -> Spec:
     """The argument spec of the module that stands for ``facet``."""
     return {**GUEST, **FACETS[facet]}

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from .._engine.errors import VserverError
+from .._engine.errors import InvalidInput, VserverError
 from .._engine.outcome import Outcome
 from .._engine.site import Site
 from . import arguments
@@ -65,6 +65,73 @@ def configure(facet: str) -> None:
         return lifecycle.configure(site, params["name"], facet, options, check=check, restart=params["restart"])
 
     change(arguments.facet_spec(facet), operate)
+
+
+def wish(params: dict[str, Any], keep_data: bool | None = None) -> Any:
+    """What the parameters of :func:`.arguments.guest_spec` ask for, as the engine takes it.
+
+    * keep_data: what holds for an absent guest that does not say
+    """
+    from .._engine.wish import Wish
+
+    keep = keep_data if params["keep_data"] is None else params["keep_data"]
+    if params["state"] == "absent" and keep is None:
+        raise InvalidInput(
+            f"guest {params['name']} shall be absent, and nothing says whether its data stay",
+            remedy="Give keep_data: false removes them for good, true keeps the clone.",
+        )
+    return Wish(params["name"], arguments.all_options(params), params["state"], params["restart"], keep is not False)
+
+
+def change_all(
+    argument_spec: arguments.Spec, operate: Callable[[Site, dict[str, Any], bool], list[Any]], **checks: Any
+) -> None:
+    """Run a module that changes many guests; ``operate`` returns a result of :mod:`.._engine.fleet` for each.
+
+    It fails at the end when one of them did, and tells of all the others all the same.
+    """
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
+    results = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
+    answer: dict[str, Any] = {
+        "changed": any(each.outcome.changed for each in results),
+        "restart_required": any(each.outcome.restart_required for each in results),
+        "guests": [each.outcome.subject for each in results if each.outcome.subject],
+        "results": [_result(each) for each in results],
+    }
+    for each in results:
+        for text in each.outcome.warnings:
+            module.warn(text)
+    if module._diff:
+        answer["diff"] = [
+            {
+                "before_header": f"guest {each.name}",
+                "after_header": f"guest {each.name}",
+                "before": each.outcome.before,
+                "after": each.outcome.after,
+            }
+            for each in results
+            if each.outcome.changed
+        ]
+    failed = [f"{each.name}: {each.error}" for each in results if each.error is not None]
+    if failed:
+        module.fail_json(msg=f"{len(failed)} of {len(results)} guests failed. " + " | ".join(failed), **answer)
+    module.exit_json(**answer)
+
+
+def _result(each: Any) -> dict[str, Any]:
+    """What became of one guest of many."""
+    outcome = each.outcome
+    result = {
+        "name": each.name,
+        "changed": outcome.changed,
+        "failed": each.error is not None,
+        "restart_required": bool(outcome.restart_required),
+        "restart_reasons": list(outcome.restart_required),
+        "diff": {"before": outcome.before, "after": outcome.after},
+    }
+    if each.error is not None:
+        result.update(msg=str(each.error), what=each.error.what, why=each.error.why, remedy=each.error.remedy)
+    return result
 
 
 def inform(

@@ -15,17 +15,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import boot, faults, info, power, running, store
-from .errors import Conflict, InvalidInput
-from .facet import Facet, compare_fields
+from .errors import Conflict
+from .facet import Change, compare_fields
 from .facets import FACETS, root
 from .kernel import cgroup
 from .model import Context, Guest, Root, check_name
 from .outcome import Outcome
+from .registry import Registry
 from .site import Site
+from .wish import Wish
 
 _KILL_TIMEOUT = 10.0
-
-STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")
 
 
 def configure(
@@ -36,9 +36,7 @@ def configure(
     Options that are None or missing stay as they are. A running guest takes what it can live; the rest is told as
     ``restart_required``, or done at once with ``restart``. Raises :class:`VserverError`.
     """
-    with _locked(site, name, check) as lock:
-        changed, before, after = _configure(site, name, facet, options, check)
-        return _finish(site, name, lock, check, restart, changed, before, after)
+    return bring(site, Wish(name, {facet: options}, restart=restart), check=check)
 
 
 def set_state(
@@ -55,18 +53,35 @@ def set_state(
     ``absent`` stops the guest and forgets its definition, but leaves its clone with the data. Raises
     :class:`VserverError`.
     """
-    if state not in STATES:
-        raise InvalidInput(f"state {state!r} is unknown", remedy=f"Use one of {', '.join(STATES)}.")
-    with _locked(site, name, check) as lock:
-        if state == "absent":
-            return _absent(site, name, lock, check)
-        changed, before, after = _configure(site, name, "context", options, check)
-        was = info.state(site, name)
-        warnings = power.in_the_way(site, name) if power.starts(state, was) else ()
-        becomes = power.become(site, name, state, was, lock, check)
+    return bring(site, Wish(name, {"context": options}, state, restart), check=check)
+
+
+def bring(site: Site, wish: Wish, *, check: bool = False, registry: Registry | None = None) -> Outcome:
+    """Bring a guest to what is asked of it: all facets, then the state, under one lock and with at most one restart.
+
+    * registry: what is known of all guests, for check mode, which notes there what the guest would become
+
+    Raises :class:`VserverError`.
+    """
+    with _locked(site, wish.name, check) as lock:
+        if wish.state == "absent":
+            outcome = _absent(site, wish, lock, check)
+            if registry is not None:
+                recorded = registry.recorded(wish.name)
+                kept = _blank(recorded) if recorded and wish.keep_data and root.observe(site, recorded) else None
+                registry.drop(wish.name, kept)
+            return outcome
+        recorded, guest = _record(site, wish, check, registry)
+        changes = {change.option: change for change in (*_drift(site, wish, guest, check), *_defined(recorded, guest))}
+        changed = recorded is None or bool(changes)
+        before = {option: change.before for option, change in changes.items()}
+        after = {option: change.after for option, change in changes.items()}
+        was = info.state(site, wish.name)
+        warnings = power.in_the_way(site, wish.name) if power.starts(wish.state, was) else ()
+        becomes = power.become(site, wish.name, wish.state, was, lock, check)
         if becomes is not None:
             changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
-        outcome = _finish(site, name, lock, check, restart and becomes is None, changed, before, after)
+        outcome = _finish(site, wish.name, lock, check, wish.restart and becomes is None, changed, before, after)
         return dataclasses.replace(outcome, warnings=(*warnings, *outcome.warnings))
 
 
@@ -125,41 +140,42 @@ def _locked(site: Site, name: str, check: bool) -> Iterator[int]:
         yield lock
 
 
-def _configure(
-    site: Site, name: str, facet_name: str, options: Mapping[str, Any], check: bool
-) -> tuple[bool, dict[str, Any], dict[str, Any]]:
-    """Record and apply one facet; returns whether anything changed, and the options that did: before, after."""
-    facet: Facet = FACETS[facet_name]
+def _record(site: Site, wish: Wish, check: bool, registry: Registry | None) -> tuple[Guest | None, Guest]:
+    """Record what is asked for; returns the guest as it was recorded, and as it is now."""
     with contextlib.ExitStack() as stack:
         if not check:
             stack.enter_context(store.lock(site, "registry"))
-        recorded = store.load(site, name)
-        others = _others(site, name)
-        base = recorded or Guest(name, context=Context(xid=store.free_xid(others)))
-        guest = base.with_section(facet_name, facet.parse(options, base.section(facet_name)))
-        guest = guest.with_section(facet_name, facet.resolve(site, guest, others, check))
-        defined = compare_fields(facet_name, guest.section(facet_name), base.section(facet_name))
+        registry = registry or Registry(site)
+        recorded = registry.recorded(wish.name)
+        others = registry.others(wish.name)
+        guest = wish.parsed(recorded or Guest(wish.name, context=Context(xid=registry.free_xid())))
+        for name in wish.options:
+            guest = guest.with_section(name, FACETS[name].resolve(site, guest, others, check))
+        registry.put(guest)
         if not check and guest != recorded:
             store.save(site, guest)
             faults.reached("configure:recorded")
-    in_force = facet.observe(site, guest)
-    drift = [change for change in facet.compare(guest.section(facet_name), in_force) if change.live]
-    if drift and not check:
-        facet.apply(site, guest, drift)
-        faults.reached("configure:applied")
-    changes = {change.option: change for change in (*drift, *defined)}
-    return (
-        recorded is None or bool(changes),
-        {option: change.before for option, change in changes.items()},
-        {option: change.after for option, change in changes.items()},
-    )
+    return recorded, guest
 
 
-def _others(site: Site, name: str) -> list[Guest]:
-    """Every other guest as recorded, and as it still runs where that is different: both hold what they name."""
-    recorded = [guest for guest in store.load_all(site) if guest.name != name]
-    in_force = [now.guest for now in (running.read(site, guest.name) for guest in recorded) if now is not None]
-    return [*recorded, *(guest for guest in in_force if guest not in recorded)]
+def _defined(recorded: Guest | None, guest: Guest) -> list[Change]:
+    """What differs from what was recorded, or from a new guest's settings (pure)."""
+    base = recorded or Guest(guest.name, context=Context(xid=guest.xid))
+    return [change for name in FACETS for change in compare_fields(name, guest.section(name), base.section(name))]
+
+
+def _drift(site: Site, wish: Wish, guest: Guest, check: bool) -> list[Change]:
+    """Make what is recorded true where that is possible live; returns what was not."""
+    found = []
+    for name, facet in FACETS.items():
+        if name not in wish.options:
+            continue
+        drift = [change for change in facet.compare(guest.section(name), facet.observe(site, guest)) if change.live]
+        if drift and not check:
+            facet.apply(site, guest, drift)
+            faults.reached("configure:applied")
+        found += drift
+    return found
 
 
 def _finish(
@@ -185,18 +201,24 @@ def _finish(
     return Outcome(changed, before, after, info.guest(site, name, reasons), reasons, warnings)
 
 
-def _absent(site: Site, name: str, lock: int, check: bool) -> Outcome:
+def _absent(site: Site, wish: Wish, lock: int, check: bool) -> Outcome:
+    name = wish.name
     guest = store.load(site, name)
-    cloned = guest is not None and root.observe(site, guest) is not None
-    is_so = guest == _blank(guest) if guest is not None and cloned else guest is None
-    if is_so and not power.leftovers(site, name):
+    clone = None if guest is None else root.observe(site, guest)
+    kept = _blank(guest) if guest is not None and clone is not None and wish.keep_data else None
+    if guest == kept and not power.leftovers(site, name):
         return Outcome(False)
     was = info.state(site, name)
+    before: dict[str, Any] = {"state": was}
+    after: dict[str, Any] = {"state": "absent"}
+    if clone is not None and kept is None:
+        before, after = {**before, "root": info.section(clone)}, {**after, "root": None}
     if not check:
         power.stop(site, name, lock)
         boot.forget(site, name)
-        if guest is not None and cloned:
-            store.save(site, _blank(guest))
+        if kept is not None:
+            store.save(site, kept)
         else:
+            root.remove(site, name)
             store.forget(site, name)
-    return Outcome(True, {"state": was}, {"state": "absent"})
+    return Outcome(True, before, after)

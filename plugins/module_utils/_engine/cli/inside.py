@@ -33,8 +33,7 @@ def _exec(site: Site, arguments: argparse.Namespace) -> int:
     status = enter.run(site, arguments.name, chosen, tty=arguments.tty, uid=arguments.uid, gid=arguments.gid)
     if arguments.report is None:
         return status
-    sys.stderr.write(f"{arguments.report} {status}
-")
+    sys.stderr.write(f"{arguments.report} {status}\n")
     return 0
 
 

@@ -96,6 +96,10 @@ def _inside(add: _Add) -> None:
     command = add("inside", "enter", "a login shell in a running guest, on a terminal of its own")
     command.add_argument("name", metavar="NAME")
     command = add("inside", "exec", "run a command as root in a running guest; its exit status is ours")
+    command.add_argument(
+        "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
+    )
+    command.add_argument("name", metavar="NAME")
     _how(command)
 
 
@@ -129,11 +133,6 @@ def _how(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tty", action="store_true", help="on a terminal of its own")
     command.add_argument("--uid", metavar="N", type=int, default=0, help="as this user of the guest (0)")
     command.add_argument("--gid", metavar="N", type=int, default=0, help="as this group of the guest (0)")
-    if command.get_default("command") == "exec":
-        command.add_argument(
-            "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
-        )
-        command.add_argument("name", metavar="NAME")
     command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
 
 

@@ -1,0 +1,102 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many guests in one call: state read once, compared in memory, and what differs made so in parallel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from . import children, lifecycle
+from .errors import Conflict, InvalidInput, VserverError
+from .model import Context, Guest
+from .outcome import Outcome
+from .registry import Registry
+from .site import Site
+from .wish import Wish, check_together
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one wish: an outcome, or the error that kept it from being done."""
+
+    name: str
+    outcome: Outcome
+    error: VserverError | None = None
+
+
+def bring_all(
+    site: Site, wishes: Sequence[Wish], *, purge: bool = False, keep_data: bool = True, parallel: int, check: bool
+) -> list[Result]:
+    """Bring every guest to what is asked of it, ``parallel`` at a time; one that fails keeps no other from being done.
+
+    * purge: guests that no wish names become absent; ``keep_data`` tells whether their data stay
+
+    Returns a result per wish, in their order, then one per purged guest. Raises :class:`InvalidInput` before anything
+    has changed when a wish cannot be meant or two of them contradict each other.
+    """
+    registry = Registry(site)
+    if purge:
+        wanted = {wish.name for wish in wishes}
+        gone = [name for name in registry.names() if name not in wanted]
+        wishes = [*wishes, *(Wish(name, state="absent", keep_data=keep_data) for name in gone)]
+    _require_sense(registry, wishes)
+    results = {result.name: result for result in _foreseen(site, registry, wishes)}
+    if not check:
+        todo = [wish for wish in wishes if results[wish.name].error or results[wish.name].outcome.changed]
+        # Who leaves goes first, and a second time goes whoever was in the way of another: it may have made room.
+        for some in ([w for w in todo if w.state == "absent"], [w for w in todo if w.state != "absent"]):
+            results.update(_done(site, some, parallel))
+        blocked = [wish for wish in todo if isinstance(results[wish.name].error, Conflict)]
+        if len(blocked) < len(todo):
+            results.update(_done(site, blocked, parallel))
+    return [results[wish.name] for wish in wishes]
+
+
+def _require_sense(registry: Registry, wishes: Sequence[Wish]) -> None:
+    """Raise :class:`InvalidInput` with everything that is wrong with the wishes by themselves."""
+    complaints: list[str] = []
+    names: set[str] = set()
+    parsed = []
+    for wish in wishes:
+        if wish.name in names:
+            complaints.append(f"guest {wish.name} is listed twice")
+        names.add(wish.name)
+        if wish.state != "absent":
+            try:
+                parsed.append(wish.parsed(registry.recorded(wish.name) or Guest(wish.name, context=Context())))
+            except VserverError as error:
+                complaints.append(f"guest {wish.name}: {error}")
+    complaints += check_together(parsed)
+    if complaints:
+        raise InvalidInput(
+            "make the guests what the list says", why="; ".join(complaints), remedy="Nothing is changed."
+        )
+
+
+def _foreseen(site: Site, registry: Registry, wishes: Iterable[Wish]) -> list[Result]:
+    """What each wish would change, in memory: who leaves first, and each guest as those before it will have become."""
+    ordered = sorted(wishes, key=lambda wish: wish.state != "absent")
+    first = [_attempt(site, registry, wish) for wish in ordered]
+    blocked = {result.name for result in first if isinstance(result.error, Conflict)}
+    again = {wish.name: _attempt(site, registry, wish) for wish in ordered if wish.name in blocked}
+    return [again.get(result.name, result) for result in first]
+
+
+def _attempt(site: Site, registry: Registry, wish: Wish) -> Result:
+    try:
+        return Result(wish.name, lifecycle.bring(site, wish, check=True, registry=registry))
+    except VserverError as error:
+        return Result(wish.name, Outcome(False), error)
+
+
+def _done(site: Site, wishes: Sequence[Wish], parallel: int) -> dict[str, Result]:
+    answers = children.each(wishes, parallel, lambda wish: lifecycle.bring(site, wish))
+    return {
+        wish.name: Result(wish.name, Outcome(False), answer)
+        if isinstance(answer, VserverError)
+        else Result(wish.name, dataclasses.replace(answer))
+        for wish, answer in answers
+    }
