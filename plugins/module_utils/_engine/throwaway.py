@@ -40,7 +40,8 @@ def run(
     * options: of each facet, by its name, as its ``parse`` takes them. ``{"root": {"method": "host"}}`` is the host's
       own root file system, copy-on-write, with the rights of a user that owns none of it
 
-    A signal that ends a program ends the guest too, whenever it comes. Raises :class:`VserverError`.
+    Signals are passed on to the command; one that comes before or after it ends the guest too. Raises
+    :class:`VserverError`.
     """
     sweep(site)
     name = f"run-{secrets.token_hex(4)}"
