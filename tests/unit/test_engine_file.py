@@ -57,6 +57,15 @@ def test_it_is_a_program(site: Site) -> None:
     assert said.returncode == 2 and "NAME" in said.stderr
 
 
+def test_ansible_sends_all_of_it_along() -> None:
+    """What the module makes of what Ansible sends to a host is what a checkout makes."""
+    program = Path(sys.executable).with_name("ansible")
+    words = [program, "localhost", "--module-name", "linux.vserver.engine", "--check"]
+    words += ["--extra-vars", f"ansible_python_interpreter={sys.executable}"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert f'"version": "{engine_file.version(engine_file.sources())}"' in said
+
+
 def test_its_modules_come_compiled_and_another_python_takes_the_sources(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,8 +56,11 @@ class Description:
 
 def sources() -> dict[str, bytes]:
     """The command line's source, and that of everything of the engine it imports, by path below the engine."""
+    # Ansible sends a host what modules import, and without this no command line.
+    from . import cli
+
     found: dict[str, bytes] = {}
-    pending = ["__init__.py", "cli/__init__.py"]
+    pending = ["__init__.py", f"{cli.__name__.rpartition('.')[2]}/__init__.py"]
     while pending:
         path = pending.pop()
         source = None if path in found else _source(path)
