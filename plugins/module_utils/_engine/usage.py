@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from . import info, running, store
 from .kernel import cgroup
 from .kernel import process as kernel_process
@@ -112,6 +110,8 @@ def processes(site: Site, names: Sequence[str] = (), *, host: bool = False) -> l
 
     * host: the host's own as well, whose guest is None
     """
+    import psutil
+
     rows = []
     seen: set[int] = set()
     for now in running_guests(site, names):
@@ -125,6 +125,8 @@ def processes(site: Site, names: Sequence[str] = (), *, host: bool = False) -> l
 
 def _row(pid: int, now: Running | None) -> dict[str, Any] | None:
     """One process, None when it has ended."""
+    import psutil
+
     shift = now.guest.base_id if now is not None and now.guest.context.user_namespace else 0
     try:
         of = psutil.Process(pid)

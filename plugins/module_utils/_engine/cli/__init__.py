@@ -27,7 +27,7 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser.parser(version).parse_args(argv)
     if arguments.command == "completion":
-        print(completion.bash(parser.parser(version)))
+        sys.stdout.write(completion.bash(parser.parser(version)) + "\n")
         return 0
     if os.geteuid() != 0:
         sys.stderr.write(f"vserver: this needs root, and runs as uid {os.geteuid()}\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def _status(site: Site, arguments: argparse.Namespace) -> int:
     if arguments.json:
         table.show_json(guests)
     else:
-        print("\n\n".join("\n".join(_lines(guest)) for guest in guests))
+        sys.stdout.write("\n\n".join("\n".join(_lines(guest)) for guest in guests) + "\n")
     return 0 if all(guest["state"] == "running" for guest in guests) else _NOT_RUNNING
 
 

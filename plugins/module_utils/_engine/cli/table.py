@@ -125,8 +125,8 @@ def coloured() -> bool:
 
 
 def show(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> None:
-    print(*lines(columns, rows, colours=coloured()), sep="\n")
+    sys.stdout.write("".join(f"{line}\n" for line in lines(columns, rows, colours=coloured())))
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
