@@ -183,9 +183,13 @@ def borrowed(descriptor: int) -> Iterator[socket.socket]:
 
 
 class Ring(Plain):
-    """Each step goes through an io_uring, with ``polled`` on a thread of the kernel."""
+    """Each step goes through an io_uring, with ``polled`` on a thread of the kernel.
 
-    SETUP, ENTER = 425, 426
+    Before Linux 6.11 a ring cannot bind, listen, or (6.7) set options: those are calls then, and the rest goes through
+    it.
+    """
+
+    SETUP, ENTER, REGISTER, PROBE = 425, 426, 427, 8
     SENDMSG, CONNECT, SOCKET, COMMAND, BIND, LISTEN = 9, 16, 45, 46, 56, 57
     SET_OPTION = 3
     SQPOLL, WAKEUP, NEED_WAKEUP = 2, 2, 1
@@ -199,6 +203,9 @@ class Ring(Plain):
         size = max(self.sq[6] + 4 * numbers[0], self.cq[5] + 16 * numbers[1])
         self.rings = mmap.mmap(self.ring, size, flags=mmap.MAP_SHARED)
         self.entries = mmap.mmap(self.ring, 64 * numbers[0], flags=mmap.MAP_SHARED, offset=0x10000000)
+        operations = ctypes.create_string_buffer(16 + 8 * 256)
+        checked(LIBC.syscall(self.REGISTER, self.ring, self.PROBE, operations, 256))
+        self.binds = bool(struct.unpack_from("=H", operations, 16 + 8 * self.BIND + 2)[0] & 1)
 
     def _number(self, offset: int) -> int:
         return int(struct.unpack_from("=I", self.rings, offset)[0])
@@ -242,11 +249,17 @@ class Ring(Plain):
         return self.submit(self.SOCKET, family, kind, 0, protocol)
 
     def bind(self, descriptor: int, address: bytes) -> None:
+        if not self.binds:
+            return super().bind(descriptor, address)
         place = ctypes.create_string_buffer(address, len(address))
         self.submit(self.BIND, descriptor, len(address), ctypes.addressof(place))
+        return None
 
     def listen(self, descriptor: int, backlog: int) -> None:
+        if not self.binds:
+            return super().listen(descriptor, backlog)
         self.submit(self.LISTEN, descriptor, length=backlog)
+        return None
 
     def connect(self, descriptor: int, address: bytes) -> None:
         # The kernel copies the address when it takes the entry.
@@ -258,9 +271,12 @@ class Ring(Plain):
             self.submit(self.SENDMSG, descriptor, address=ctypes.addressof(header), length=1, flags=flags)
 
     def set_option(self, descriptor: int, level: int, name: int, value: bytes) -> None:
+        if not self.binds:
+            return super().set_option(descriptor, level, name, value)
         place = ctypes.create_string_buffer(value, len(value) or 1)
         where = ctypes.addressof(place)
         self.submit(self.COMMAND, descriptor, self.SET_OPTION, level | name << 32, extra=len(value), address3=where)
+        return None
 
 
 class Attacker:

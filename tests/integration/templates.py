@@ -84,8 +84,11 @@ def cached(cache: Path, online: Sequence[str], options: Mapping[str, Any]) -> Pa
 def debian(cache: Path, online: Sequence[str]) -> Path:
     """The directory of a template of the host's own release with nginx and ping; see :func:`provided`.
 
-    With libcap2-bin there, ping is installed with a file capability. Not to be changed.
+    With libcap2-bin there, ping is installed with a file capability. Not to be changed. A host that cannot install
+    packages is given an archive of one, in VSERVER_TEMPLATE_ARCHIVE.
     """
+    if archive := os.environ.get("VSERVER_TEMPLATE_ARCHIVE"):
+        return cached(cache, online, {"name": NAME, "method": "archive", "source": archive})
     packages = ["iputils-ping", "libcap2-bin", "nginx-light"]
     return cached(cache, online, {"name": NAME, "suite": suite(), "packages": packages})
 

@@ -431,15 +431,21 @@ def told_by(who: str, via: str, kind: str, answer: str) -> str:
     return answer
 
 
-@pytest.mark.parametrize("attack", TABLE, ids=lambda attack: attack.name)
-def test_an_attack(world: World, attack: Attack) -> None:
+#: Ids end with who attacks and how, to choose by.
+ATTACKS = [
+    pytest.param(attack, who, via, id=f"{attack.name}-{who}-{via}")
+    for attack in TABLE
+    for who, via in (PLACES if attack.as_root else PLACES[:-1])
+]
+
+
+@pytest.mark.parametrize(("attack", "who", "via"), ATTACKS)
+def test_an_attack(world: World, attack: Attack, who: str, via: str) -> None:
     wanted, found = {}, {}
     for test in attack.tests():
-        for who, via in PLACES if attack.as_root else PLACES[:-1]:
-            answer, foul = world.attack(getattr(world, who), test, via)
-            what = f"{test.kinds} from {who}, {via}"
-            wanted[what] = (told_by(who, via, test.kinds, test.sees), [])
-            found[what] = (told_by(who, via, test.kinds, answer), sorted(set(foul)))
+        answer, foul = world.attack(getattr(world, who), test, via)
+        wanted[test.kinds] = (told_by(who, via, test.kinds, test.sees), [])
+        found[test.kinds] = (told_by(who, via, test.kinds, answer), sorted(set(foul)))
     assert found == wanted
 
 
