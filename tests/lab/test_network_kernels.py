@@ -1,0 +1,57 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Integration tests on stock kernels: the address binding, attacks on it, and control groups with all controllers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from . import suite
+from .laboratory import Lab
+from .suite import Report
+
+#: Files, and which of their tests: emulated hosts take minutes for all attacks, so they make those from inside a guest.
+FILES = {
+    "test_binding_kernel.py": "test_",
+    "test_attacks.py": "a-plain or trick or family",
+    "unified_groups.py": "test_",
+}
+HOSTS = ("host1", "host2")
+PATIENCE = 900.0
+#: What a kernel lacks, as docs/networking.md says.
+MISSING = {
+    "host1": {"Skipped: scopes of Landlock came with Linux 6.12", "scopes of Landlock came with Linux 6.12"},
+    "host2": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def reports(running_lab: Lab) -> Mapping[tuple[str, str], Report | BaseException]:
+    """What each file found on each host, both at the same time."""
+    running_lab.reset(HOSTS)
+    archive = Path(os.environ["VSERVER_TEMPLATE_ARCHIVE"])
+
+    def work(host: str) -> dict[tuple[str, str], Report]:
+        suite.send(running_lab.remote, host, archive)
+        return {
+            (host, file): suite.run(running_lab.remote, host, file, which, PATIENCE) for file, which in FILES.items()
+        }
+
+    with ThreadPoolExecutor() as pool:
+        found: list[Future[dict[tuple[str, str], Report]]] = [pool.submit(work, host) for host in HOSTS]
+    return {key: report for one in found for key, report in one.result().items()}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("host", HOSTS)
+def test_on_a_stock_kernel(reports: Mapping[tuple[str, str], Report], host: str, file: str) -> None:
+    report = reports[host, file]
+    assert report.failed == ()
+    assert set(report.skipped) <= MISSING[host]
+    assert report.ran == suite.expected(file, FILES[file]) > 0
