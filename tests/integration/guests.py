@@ -114,13 +114,13 @@ class Guests:
         assert result.returncode == 0, result
         return result.stdout.strip()
 
-    def wait_booted(self, name: str) -> None:
+    def wait_booted(self, name: str, patience: float = PATIENCE) -> None:
         """Wait until the guest's systemd says ``running``."""
 
         def state() -> str:
             return self.exec(name, "systemctl", "is-system-running").stdout.strip()
 
-        eventually(lambda: state() in ("running", "degraded"), f"guest {name} does not boot")
+        eventually(lambda: state() in ("running", "degraded"), f"guest {name} does not boot", patience)
         failed = "" if state() == "running" else self.exec(name, "systemctl", "--failed", "--no-legend").stdout
         assert state() == "running", failed
 

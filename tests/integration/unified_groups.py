@@ -19,6 +19,8 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 from .guests import SLEEP, Guests, eventually
 
+#: How long an emulated processor may take to boot a guest, in seconds.
+EMULATED = 240.0
 INSIDE = "/sys/fs/cgroup"
 
 
@@ -157,7 +159,7 @@ def test_all_of_a_context_is_killed(guests: Guests, site: Site, call: bool, monk
 def test_systemd_runs_in_a_guest(guests: Guests) -> None:
     """With services in groups of their own below the guest's, with controllers."""
     pid = guests.start("boots")["pid"]
-    guests.wait_booted("boots")
+    guests.wait_booted("boots", EMULATED)
     group = group_of(pid)
     assert group.name == "init.scope"
     assert {"memory", "pids"} <= set((group.parent / "cgroup.subtree_control").read_text().split())
