@@ -130,10 +130,11 @@ def run(request: pytest.FixtureRequest, host: tuple[Guests, Path], tmp_path: Pat
 def test_modules_and_commands(run: Controller) -> None:
     facts, name, user = run.play(
         {"ansible.builtin.setup": {"gather_subset": ["!all", "min"]}},
+        {"ansible.builtin.debug": {"var": "ansible_facts.nodename"}},
         {"ansible.builtin.command": {"cmd": "hostname"}},
         {"ansible.builtin.command": {"cmd": "id -un"}, "become": True, "become_user": "nobody", "become_method": "su"},
     )
-    assert facts["ansible_facts"]["ansible_nodename"] == GUEST, run.said
+    assert facts["ansible_facts.nodename"] == GUEST, run.said
     assert name["stdout"] == GUEST
     assert user["stdout"] == "nobody"
 
