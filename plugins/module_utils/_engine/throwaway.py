@@ -87,8 +87,8 @@ def _remove(site: Site, name: str) -> None:
     lifecycle.remove_root(site, name)
     boot.forget(site, name)
     store.forget(site, name)
-    for lock in (f"guest-{name}", _lock(name)):
-        (site.locks / f"{lock}.lock").unlink(missing_ok=True)  # nobody else will ever want a name by chance
+    for lock in site.locks.glob(f"*-{name}.lock"):
+        lock.unlink(missing_ok=True)  # nobody else will ever want a name by chance
 
 
 @contextlib.contextmanager
