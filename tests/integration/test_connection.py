@@ -42,7 +42,10 @@ def inventory(way: str, key: Path) -> dict[str, Any]:
     guest = {"ansible_connection": "linux.vserver.guest", "vserver_host": "host1"}
     return {
         "vserver_hosts": {"hosts": {"host1": {**reach, "ansible_python_interpreter": sys.executable}}},
-        "vserver_guests": {"hosts": {GUEST: {}, "conn-unknown": {}}, "vars": guest},
+        "vserver_guests": {
+            "hosts": {name: {} for name in (GUEST, "conn-unknown", "conn-stops", "conn-boots")},
+            "vars": guest,
+        },
     }
 
 
@@ -187,14 +190,14 @@ def test_async(run: Controller) -> None:
 
 def test_a_guest_that_is_stopped_meanwhile(run: Controller, host: tuple[Guests, Path]) -> None:
     guests, _key = host
-    guests.start("conn-unknown", init=SLEEP)
+    guests.start("conn-stops", init=SLEEP)
     code = f"import time; time.sleep(4)\n{STOP}"
-    stopper = subprocess.Popen([sys.executable, "-c", code, "conn-unknown"])
-    (result,) = run.play({"ansible.builtin.raw": "sleep 60"}, hosts="conn-unknown")
+    stopper = subprocess.Popen([sys.executable, "-c", code, "conn-stops"])
+    (result,) = run.play({"ansible.builtin.raw": "sleep 60"}, hosts="conn-stops")
     assert stopper.wait() == 0
-    assert result["unreachable"], run.said
-    lifecycle.set_state(guests.site, "conn-unknown", "absent", {"timeout": 0})
-    lifecycle.remove_root(guests.site, "conn-unknown")
+    assert result.get("unreachable"), run.said
+    lifecycle.set_state(guests.site, "conn-stops", "absent", {"timeout": 0})
+    lifecycle.remove_root(guests.site, "conn-stops")
 
 
 STOP = """
@@ -261,12 +264,15 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader, init_plugin_loader
 from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 init_plugin_loader()
 place, guest = sys.argv[1:]
 loader = DataLoader()
 inventory = InventoryManager(loader, sources=[place + "/i.json"])
-variables = VariableManager(loader, inventory).get_vars(host=inventory.get_host(guest))
+manager = VariableManager(loader, inventory)
+variables = manager.get_vars(host=inventory.get_host(guest))
+variables["hostvars"] = HostVars(inventory, manager, loader)
 connection = connection_loader.get("linux.vserver.guest", PlayContext())
 templar = Templar(loader, variables)
 options = connection._resolve_option_variables(variables, templar)
@@ -291,17 +297,17 @@ def test_the_time_of_a_task(run: Controller) -> None:
 
 def test_reboot_and_wait(run: Controller, host: tuple[Guests, Path]) -> None:
     guests, _key = host
-    guests.start("conn-unknown", addresses=["127.0.94.3"])
-    guests.wait_booted("conn-unknown")
+    guests.start("conn-boots", addresses=["127.0.94.3"])
+    guests.wait_booted("conn-boots")
     answers = run.play(
         {"ansible.builtin.reboot": {"boot_time_command": "stat --format %Y /proc/1", "reboot_timeout": 60}},
         {"ansible.builtin.wait_for_connection": {"timeout": 30}},
-        hosts="conn-unknown",
+        hosts="conn-boots",
     )
     assert answers[0]["rebooted"] and not answers[1].get("failed"), run.said
-    lifecycle.set_state(guests.site, "conn-unknown", "absent", {"timeout": 0})
-    lifecycle.remove_root(guests.site, "conn-unknown")
-    eventually(lambda: not guests.traces("conn-unknown"), "it left something")
+    lifecycle.set_state(guests.site, "conn-boots", "absent", {"timeout": 0})
+    lifecycle.remove_root(guests.site, "conn-boots")
+    eventually(lambda: not guests.traces("conn-boots"), "it left something")
 
 
 def test_guests_are_found(run: Controller) -> None:
@@ -320,7 +326,8 @@ def test_guests_are_found(run: Controller) -> None:
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
     listed = ask("--list")
-    answer = json.loads(listed.stdout)
+    answer = json.loads(listed.stdout, object_hook=lambda value: value.get("__ansible_unsafe", value))
+    assert GUEST in answer["_meta"]["hostvars"], listed
     found = answer["_meta"]["hostvars"][GUEST]
     assert (found["vserver_host"], found["vserver_info"]["state"]) == ("host1", "running")
     groups = {name for name, group in answer.items() if GUEST in group.get("hosts", ())}
