@@ -61,6 +61,8 @@ NAMES = {
 }
 ATTACKER = Path(__file__).with_name("attacker.py")
 TOKEN, PROBE = b"attack", b"probe"
+#: How long an attacker may take to answer, in seconds: the first time it has to come up, on an emulated processor.
+PATIENCE = 120.0
 TCP, UDP, V4, V6 = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.AF_INET, socket.AF_INET6
 
 
@@ -79,7 +81,7 @@ class Remote:
     def __call__(self, do: str, **more: Any) -> Any:
         self.writer.write(json.dumps({"do": do, **more}) + "\n")
         self.writer.flush()
-        assert select.select([self.reader], [], [], 20)[0], f"no answer to {do} {more}"
+        assert select.select([self.reader], [], [], PATIENCE)[0], f"no answer to {do} {more}"
         line = self.reader.readline()
         assert line, f"the attacker ended: {self.process.poll()}"
         return json.loads(line)

@@ -53,13 +53,13 @@ def test_root_of_a_guest_rules_below_its_own_group(guests: Guests) -> None:
     assert (group_of(pid).parent / "below" / "memory.max").read_text().strip() == str(20 << 20)
 
 
-@pytest.mark.parametrize("file", ["memory.max", "memory.high", "pids.max", "cpu.max", "cgroup.freeze", "cgroup.kill"])
-def test_root_of_a_guest_cannot_change_its_own_group(guests: Guests, file: str) -> None:
+def test_root_of_a_guest_cannot_change_its_own_group(guests: Guests) -> None:
     """The limits are set on a group whose files are the host's."""
     pid = guests.start("changes", init=SLEEP, limits={"memory": "200M", "processes": 50, "cpus": 0.5})["pid"]
     before = {name: (group_of(pid) / name).read_text() for name in ("memory.max", "pids.max", "cpu.max")}
-    result = guests.exec("changes", "sh", "-c", f"echo max >{INSIDE}/{file} || echo 1 >{INSIDE}/{file}")
-    assert result.returncode != 0
+    for file in ("memory.max", "memory.high", "pids.max", "cpu.max", "cgroup.freeze", "cgroup.kill"):
+        result = guests.exec("changes", "sh", "-c", f"echo max >{INSIDE}/{file} || echo 1 >{INSIDE}/{file}")
+        assert result.returncode != 0, file
     assert before == {name: (group_of(pid) / name).read_text() for name in before}
     assert before["memory.max"].strip() == str(200 << 20) and before["pids.max"].strip() == "50"
 
