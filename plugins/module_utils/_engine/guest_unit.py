@@ -51,8 +51,9 @@ def start(site: Site, guest: Guest, lock: int) -> Running:
             systemd.start(unit)
     except ToolFailed as error:
         said = _failure(site, guest.name, began)
+        why = (error.why or "").partition("\n")[0].rstrip(".")
         raise said or ToolFailed(
-            f"start guest {guest.name}", why=error.why, remedy=f"See journalctl --unit={unit}."
+            f"start guest {guest.name}", why=why, remedy=f"See journalctl --unit={unit}."
         ) from error
     return boot.require_running(site, guest.name)
 
