@@ -132,9 +132,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _ask(self, names: list[str]) -> tuple[Found, bool]:
         """The guests of the hosts that answer, and whether all of them did."""
-        variables = {name: self._variables(name) for name in names}
+        # Made one after another: Ansible's loader of plugins is not for several threads.
+        keys = {"timeout": self.get_option("timeout")}
+        hosts = {name: _host.connection(PlayContext(), self._variables(name), keys) for name in names}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            answers = {name: pool.submit(self._ask_one, variables[name]) for name in names}
+            answers = {name: pool.submit(self._ask_one, host) for name, host in hosts.items()}
         found: Found = {}
         for name, answer in answers.items():
             try:
@@ -146,8 +148,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self.display.warning(text)
         return found, len(found) == len(names)
 
-    def _ask_one(self, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-        host = _host.connection(PlayContext(), variables, {"timeout": self.get_option("timeout")})
+    def _ask_one(self, host: Any) -> list[dict[str, Any]]:
         words = _host.line([_host.PROGRAM, "list", "--json"], self.get_option("host_become"))
         status, stdout, stderr = host.exec_command(words, in_data=_host.Nothing(), sudoable=False)
         if status:

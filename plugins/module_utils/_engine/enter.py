@@ -49,7 +49,7 @@ _NAMESPACES = (
 #: Exit statuses as a shell's: found but not executed, not found, ended by signal n.
 _NOT_EXECUTED, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128
 #: Seconds in which process 1 is gone when its end is what killed the command.
-_LAST_BREATH = 0.2
+_LAST_BREATH = 2.0
 
 
 @dataclass(frozen=True)
