@@ -22,6 +22,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -63,6 +64,8 @@ ATTACKER = Path(__file__).with_name("attacker.py")
 TOKEN, PROBE = b"attack", b"probe"
 #: How long an attacker may take to answer, in seconds: the first time it has to come up, on an emulated processor.
 PATIENCE = 120.0
+#: How long something may be under way inside this machine, in seconds.
+LATE = 2.0
 TCP, UDP, V4, V6 = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.AF_INET, socket.AF_INET6
 
 
@@ -307,8 +310,13 @@ class World:
             for address in (B, B6):
                 callers.append(poke(type_, address, PORTS["BWILD"]))
                 b_wanted.append(what)
-        got = [visitor[:2] for visitor in self.services.visitors()]
-        b_got = [content for content, _ignored, _ignored in self.b("heard")]
+        got: list[Any] = []
+        b_got: list[Any] = []
+        # The loopback of a busy kernel delivers in a thread, so what was sent may come a little later.
+        deadline = time.monotonic() + LATE
+        while (_less(wanted, got) or _less(b_wanted, b_got)) and time.monotonic() < deadline:
+            got += [visitor[:2] for visitor in self.services.visitors()]
+            b_got += [content for content, _ignored, _ignored in self.b("heard")]
         for caller in callers:
             caller.close()
         yield from (f"robbed {what} {place}" for what, place in _less(wanted, got))
