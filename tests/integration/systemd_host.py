@@ -64,6 +64,7 @@ class SystemdHost:
         self._group = cgroup.layout().tree / _GROUP
         for name in ("upper/etc/systemd/system", "work", "root", "state"):
             (place / name).mkdir(parents=True)
+        self._clear()  # what a run that was killed has left
         self.boot()
 
     @property
@@ -126,6 +127,9 @@ class SystemdHost:
         """Take its power away."""
         self._child.kill()
         self._child.wait()
+        self._clear()
+
+    def _clear(self) -> None:
         cgroup.kill(self._group, 10)
         cgroup.remove(cgroup.layout(), _GROUP)
 
