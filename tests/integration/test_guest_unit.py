@@ -158,11 +158,11 @@ def test_killed_from_outside(stopped: SystemdHost) -> None:
     host = stopped
     host.run("vserver", "start", NAME)
     host.run("kill", "-9", show(host, "MainPID"))
-    eventually(lambda: show(host, "ActiveState") == "inactive", "the unit does not end")
+    eventually(lambda: show(host, "ActiveState") == "failed", "the unit does not end")
     assert not traces(host)
     host.run("vserver", "start", NAME)
     host.run("vserver", "stop", NAME)
-    assert not traces(host)
+    assert show(host, "ActiveState") == "inactive" and not traces(host)
 
 
 def test_two_at_once(stopped: SystemdHost) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -69,6 +71,9 @@ def run_step(site: Site, step: str, name: str) -> None:
     if step == "start":
         # A runtime that finds it waits for the guest's init to say through it that it is ready.
         os.environ.pop("NOTIFY_SOCKET", None)
+        # To die of these is success in systemd's eyes.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: sys.exit(1))
     STEPS[step](site, name)
 
 
