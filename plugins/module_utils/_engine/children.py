@@ -59,6 +59,8 @@ def _work(item: Item, act: Callable[[Item], Result], answer: int) -> NoReturn:
             result = VserverError("defect in linux.vserver", f"{type(error).__name__}: {error}")
         parts = (type(result), result.what, result.why, result.remedy) if isinstance(result, VserverError) else None
         os.pwrite(answer, pickle.dumps((parts, None if parts else result)), 0)
+        sys.stdout.flush()
+        sys.stderr.flush()
     finally:
         os._exit(0)
 

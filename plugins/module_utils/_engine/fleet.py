@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -94,9 +93,8 @@ def _attempt(site: Site, registry: Registry, wish: Wish) -> Result:
 
 def _done(site: Site, wishes: Sequence[Wish], parallel: int) -> dict[str, Result]:
     answers = children.each(wishes, parallel, lambda wish: lifecycle.bring(site, wish))
-    return {
-        wish.name: Result(wish.name, Outcome(False), answer)
-        if isinstance(answer, VserverError)
-        else Result(wish.name, dataclasses.replace(answer))
-        for wish, answer in answers
-    }
+    return {wish.name: _result(wish.name, answer) for wish, answer in answers}
+
+
+def _result(name: str, answer: Outcome | VserverError) -> Result:
+    return Result(name, Outcome(False), answer) if isinstance(answer, VserverError) else Result(name, answer)

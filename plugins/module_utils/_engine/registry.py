@@ -22,9 +22,11 @@ class Registry:
         self._in_force = {now.guest.name: now.guest for now in found if now is not None}
 
     def names(self) -> list[str]:
+        """The names of all that are recorded."""
         return list(self._recorded)
 
     def recorded(self, name: str) -> Guest | None:
+        """What is recorded of guest ``name``, or None."""
         return self._recorded.get(name)
 
     def others(self, name: str) -> list[Guest]:
@@ -34,6 +36,7 @@ class Registry:
         return [*recorded, *(guest for guest in in_force if guest != self._recorded.get(guest.name))]
 
     def free_xid(self) -> int:
+        """The lowest automatic xid that no guest has. Raises :class:`Conflict` when all are taken."""
         return store.free_xid([*self._recorded.values(), *self._in_force.values()])
 
     def put(self, guest: Guest) -> None:

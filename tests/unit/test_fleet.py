@@ -1,0 +1,68 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work in children of the process, and which lists of guests cannot be meant."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import children, fleet
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
+
+
+def test_answers_and_errors_come_back_in_order() -> None:
+    def act(item: str) -> Any:
+        if item == "taken":
+            raise Conflict("start it", "xid taken", "Choose another.")
+        if item == "defect":
+            raise KeyError("x")
+        if item == "killed":
+            os.kill(os.getpid(), 9)
+        return {"item": item, "pid": os.getpid()}
+
+    items = ["a", "taken", "defect", "killed", "z"]
+    answers = children.each(items, 2, act)
+    assert [item for item, _answer in answers] == items
+    good, taken, defect, killed, last = (answer for _item, answer in answers)
+    assert good["item"] == "a" and last["item"] == "z" and os.getpid() not in (good["pid"], last["pid"])
+    assert type(taken) is Conflict and str(taken) == "start it: xid taken. Choose another."
+    assert type(defect) is VserverError and "KeyError" in str(defect)
+    assert type(killed) is VserverError and "status 9" in str(killed)
+
+
+def test_large_answers_do_not_block() -> None:
+    answers = children.each(range(3), 3, lambda number: bytes([number]) * (1 << 20))
+    assert [answer[:1] for _item, answer in answers if isinstance(answer, bytes)] == [b"\0", b"\1", b"\2"]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "complaint"),
+    [
+        ([Wish("a"), Wish("a")], "guest a is listed twice"),
+        ([Wish("a", {"context": {"xid": 7}}), Wish("b", {"context": {"xid": 7}})], "a and b both ask for xid 7"),
+        (
+            [Wish(name, {"binding": {"addresses": ["192.0.2.1"]}}) for name in ("a", "b")],
+            "guests a and b ask for address 192.0.2.1, and not all of them say shared",
+        ),
+        ([Wish("a"), Wish("b", {"limits": {"memory": "much"}})], "guest b: "),
+    ],
+)
+def test_a_list_that_cannot_be_meant_changes_nothing(tmp_path: Path, wishes: list[Wish], complaint: str) -> None:
+    site = Site(state=tmp_path / "state", run=tmp_path / "run")
+    with pytest.raises(InvalidInput) as refused:
+        fleet.bring_all(site, wishes, parallel=1, check=False)
+    assert complaint in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "state"), [("a/b", "present"), ("", "present"), ("a", "gone")])
+def test_a_wish_that_cannot_be_meant(name: str, state: str) -> None:
+    with pytest.raises(InvalidInput):
+        Wish(name, state=state)
