@@ -32,9 +32,9 @@ def test_answers_and_errors_come_back_in_order() -> None:
     assert [item for item, _answer in answers] == items
     good, taken, defect, killed, last = (answer for _item, answer in answers)
     assert good["item"] == "a" and last["item"] == "z" and os.getpid() not in (good["pid"], last["pid"])
-    assert type(taken) is Conflict and str(taken) == "start it: xid taken. Choose another."
-    assert type(defect) is VserverError and "KeyError" in str(defect)
-    assert type(killed) is VserverError and "status 9" in str(killed)
+    assert isinstance(taken, Conflict) and str(taken) == "start it: xid taken. Choose another."
+    assert isinstance(defect, VserverError) and "KeyError" in str(defect)
+    assert isinstance(killed, VserverError) and "status 9" in str(killed)
 
 
 def test_large_answers_do_not_block() -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -73,8 +72,12 @@ def run_step(site: Site, step: str, name: str) -> None:
         os.environ.pop("NOTIFY_SOCKET", None)
         # To die of these is success in systemd's eyes.
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: sys.exit(1))
+            signal.signal(number, _fail)
     STEPS[step](site, name)
+
+
+def _fail(_number: int, _frame: object) -> None:
+    raise SystemExit(1)
 
 
 def _start(site: Site, name: str) -> None:
