@@ -24,6 +24,8 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import apt_sources
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog as template
 
+from . import peers
+
 #: The name under which tests find the distribution's template.
 NAME = "debian"
 #: Answers with who was asked, at which address, from which.
@@ -36,6 +38,20 @@ PROGRAMS: Mapping[str, Any] = {
         ["sed", "-i", f"/server_name _;/a {_NGINX}", "/etc/nginx/sites-available/default"],
         ["sh", "-c", "echo \"listen_addresses = '*'\" | tee -a /etc/postgresql/*/main/postgresql.conf"],
         ["sh", "-c", "echo host all all all trust | tee /etc/postgresql/*/main/pg_hba.conf"],
+    ],
+}
+#: Tests that others wrote for programs of their own. LXC's containers get a network namespace, since there is no bridge
+#: in a guest. Its monitor's abstract socket has the same name in all guests, of which one can have it.
+PEERS: Mapping[str, Any] = {
+    "name": "peers",
+    "suite": peers.SUITE,
+    "packages": [
+        *("acl", "busybox-static", "fdisk", "lxc-tests", "lynis", "openssl", "rsync", "stress-ng", "sudo"),
+        *("systemd-tests", "udev", "uidmap"),
+    ],
+    "commands": [
+        ["systemctl", "--quiet", "mask", "lxc-net.service", "lxc.service", "lxc-monitord.service"],
+        ["sh", "-c", "echo lxc.net.0.type = empty > /etc/lxc/default.conf"],
     ],
 }
 #: Builds nobody has asked for in as many seconds are thrown away.
@@ -103,6 +119,12 @@ def debian_template(template_cache: Path, online: tuple[str, ...]) -> Path:
 def programs_template(template_cache: Path, online: tuple[str, ...]) -> Path:
     """The directory of a template with the programs of :data:`PROGRAMS`. Not to be changed."""
     return cached(template_cache, online, {**PROGRAMS, "suite": suite()})
+
+
+@pytest.fixture(scope="session")
+def peers_template(template_cache: Path, online: tuple[str, ...]) -> Path:
+    """The directory of a template with the tests of :data:`PEERS`. Not to be changed."""
+    return cached(template_cache, online, PEERS)
 
 
 @pytest.fixture(scope="session")
