@@ -1,0 +1,58 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guest as a unit of a real host's systemd, with every controller of version 2 and crun."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from .laboratory import Lab
+from .plays import CREATE, begin
+
+NAME = "web-1.a"
+UNIT = f"vserver@{NAME}.service"
+GROUP = f"/sys/fs/cgroup/vserver.slice/{UNIT}"
+PATIENCE = 120.0
+
+
+def show(lab: Lab, host: str, key: str) -> str:
+    return lab.remote.run(host, f"systemctl show --value --property={key} {UNIT}").strip()
+
+
+def wait_for(lab: Lab, host: str, key: str, value: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while show(lab, host, key) != value:
+        assert time.monotonic() < deadline, lab.remote.run(host, f"systemctl status {UNIT} || true")
+        time.sleep(1)
+
+
+def booted(lab: Lab, host: str) -> str:
+    return lab.remote.run(host, f"vserver exec {NAME} -- systemctl is-system-running --wait || true").strip()
+
+
+@pytest.mark.parametrize("host", ["host1", "host2"])
+def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: str) -> None:
+    lab = prepared
+    guests = [{"name": NAME, "template": "debian", "addresses": ["10.86.0.100"]}]
+    begin(lab, tmp_path / "create.log", [CREATE], limit=host, guests=guests).changes(host)
+    assert show(lab, host, "ActiveState") == "active" and booted(lab, host) == "running"
+    first = show(lab, host, "MainPID")
+    assert lab.remote.run(host, f"cat /proc/{first}/comm").strip() == "systemd"
+    assert lab.remote.run(host, f"cat {GROUP}/engine/cgroup.procs") == "", "something of ours stays"
+    assert {"memory", "pids"} <= set(lab.remote.run(host, f"cat {GROUP}/bound/guest/cgroup.subtree_control").split())
+
+    lab.remote.run(host, f"vserver exec {NAME} -- systemctl reboot")
+    wait_for(lab, host, "NRestarts", "1")
+    wait_for(lab, host, "ActiveState", "active")
+    second = show(lab, host, "MainPID")
+    assert second not in ("0", first) and booted(lab, host) == "running"
+
+    lab.remote.run(host, f"kill -9 {second}")
+    wait_for(lab, host, "ActiveState", "failed")
+    assert lab.remote.run(host, f"ls -d {GROUP} /run/vserver/{NAME}/state.json 2>/dev/null || true") == ""
+    lab.remote.run(host, f"systemctl start {UNIT} && vserver stop {NAME}")
+    assert show(lab, host, "ActiveState") == "inactive"
