@@ -16,17 +16,14 @@ whether the services still get what is sent to them.
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import socket
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +37,8 @@ from . import templates
 from .attacker import open_abstract_services
 from .attacks import FAMILIES, TABLE, Attack
 from .guests import Guests, eventually
+from .packets import Sniffer
+from .remote_attacker import ATTACKER, RemoteAttacker
 
 HOST, HOST2, HOST6, HOST26 = "192.0.2.1", "198.51.100.1", "2001:db8:1::1", "2001:db8:2::1"
 A, A2, A6, A26 = "192.0.2.10", "198.51.100.10", "2001:db8:1::10", "2001:db8:2::10"
@@ -60,10 +59,7 @@ NAMES = {
     },
     **{"NOBODY": "203.0.113.7", "NOBODY6": "2001:db8:7::7", "NEAR": "192.0.2.99", "NEAR6": "2001:db8:1::99"},
 }
-ATTACKER = Path(__file__).with_name("attacker.py")
 TOKEN, PROBE = b"attack", b"probe"
-#: How long an attacker may take to answer, in seconds: the first time it has to come up, on an emulated processor.
-PATIENCE = 120.0
 #: How long something may be under way inside this machine, in seconds.
 LATE = 2.0
 TCP, UDP, V4, V6 = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.AF_INET, socket.AF_INET6
@@ -71,32 +67,6 @@ TCP, UDP, V4, V6 = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.AF_INET, socket
 
 def family_of(address: str) -> socket.AddressFamily:
     return V6 if ":" in address else V4
-
-
-class Remote:
-    """An ``attacker.py`` that answers over the pipes of a process."""
-
-    def __init__(self, command: list[str], **how: Any) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how)
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.writer, self.reader = self.process.stdin, self.process.stdout
-
-    def __call__(self, do: str, **more: Any) -> Any:
-        self.writer.write(json.dumps({"do": do, **more}) + "\n")
-        self.writer.flush()
-        assert select.select([self.reader], [], [], PATIENCE)[0], f"no answer to {do} {more}"
-        line = self.reader.readline()
-        assert line, f"the attacker ended: {self.process.poll()}"
-        return json.loads(line)
-
-    def end(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self.writer.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
-        self.process.kill()
-        self.process.wait()
-        self.reader.close()
 
 
 def listening(kind: int, address: str, port: int) -> socket.socket:
@@ -170,72 +140,16 @@ def poke(kind: int, address: str, port: int) -> socket.socket:
     return made
 
 
-@dataclass(frozen=True)
-class Packet:
-    source: str
-    destination: str
-    protocol: int
-    content: bytes
-
-    @classmethod
-    def parse(cls, frame: bytes) -> Packet | None:
-        """An IP packet out of an Ethernet frame; None: something else."""
-        kind, packet = struct.unpack_from("!H", frame, 12)[0], frame[14:]
-        if kind == 0x0800:
-            source, destination = (socket.inet_ntop(V4, packet[at : at + 4]) for at in (12, 16))
-            return cls(source, destination, packet[9], packet[4 * (packet[0] & 15) :])
-        if kind != 0x86DD:
-            return None
-        source, destination = (socket.inet_ntop(V6, packet[at : at + 16]) for at in (8, 24))
-        protocol, content = packet[6], packet[40:]
-        while protocol in (0, 43, 44, 60):
-            length = 8 if protocol == 44 else 8 * (content[1] + 1)
-            protocol, content = content[0], content[length:]
-        return cls(source, destination, protocol, content)
-
-    def spoken_by_nobody(self) -> bool:
-        """The kernel's own: errors, neighbours, memberships, answers of services."""
-        if self.protocol in (1, 58):
-            return not self.content or self.content[0] not in (8, 128)
-        if self.protocol == 6 and len(self.content) >= 20:
-            port, flags = struct.unpack_from("!H", self.content)[0], self.content[13]
-            data = self.content[4 * (self.content[12] >> 4) :]
-            return not (flags & 0x12 == 0x02 or (data and port not in PORTS.values()))
-        return self.protocol in (2,)
-
-
-class Sniffer:
-    """Sees every packet that is sent in this network namespace."""
-
-    def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self.socket.setblocking(False)
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def sent(self) -> list[Packet]:
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                frame, where = self.socket.recvfrom(1 << 16)
-                packet = Packet.parse(frame) if where[2] == 4 else None  # PACKET_OUTGOING
-                if packet is not None:
-                    found.append(packet)
-        return found
-
-
 @dataclass
 class World:
     site: Site
     guests: Guests
-    a: Remote
-    b: Remote
-    c: Remote
-    bare: Remote
-    root: Remote
-    free: Remote
+    a: RemoteAttacker
+    b: RemoteAttacker
+    c: RemoteAttacker
+    bare: RemoteAttacker
+    root: RemoteAttacker
+    free: RemoteAttacker
     services: Services
     sniffer: Sniffer
     own: frozenset[str]
@@ -254,7 +168,7 @@ class World:
     def sent(self) -> Iterator[str]:
         for packet in self.sniffer.sent():
             source, target = packet.source, packet.destination
-            if packet.spoken_by_nobody():
+            if packet.spoken_by_nobody(PORTS.values()):
                 continue
             loopback = ip_address(target).is_loopback or self.is_private(target)
             if (
@@ -274,7 +188,7 @@ class World:
             if not self.is_own(peer) or self.is_private(peer) or ip_address(local or B).is_loopback:
                 yield f"reached b {local}: {content} from {peer}"
 
-    def heard(self, attacker: Remote, via: str, ports: Iterable[tuple[str, int]]) -> Iterator[str]:
+    def heard(self, attacker: RemoteAttacker, via: str, ports: Iterable[tuple[str, int]]) -> Iterator[str]:
         """Try to reach what the attack left open, at every address that is not the guest's."""
         callers = []
         for kind, port in ports:
@@ -322,7 +236,7 @@ class World:
         yield from (f"robbed {what} {place}" for what, place in _less(wanted, got))
         yield from (f"robbed b {what}" for what in _less(b_wanted, b_got))
 
-    def attack(self, attacker: Remote, attack: Attack, via: str = "plain") -> tuple[str, list[str]]:
+    def attack(self, attacker: RemoteAttacker, attack: Attack, via: str = "plain") -> tuple[str, list[str]]:
         """Make an attack; return the steps that failed, and what it has done that must not be."""
         self.sniffer.sent()
         result = attacker("run", kind=attack.kinds, steps=attack.steps, via=via)
@@ -384,7 +298,7 @@ def world(site: Site, network: None) -> Iterator[World]:
         for made in open_abstract_services("host"):
             stack.enter_context(made)
         names = dict(NAMES)
-        remotes: list[Remote] = []
+        remotes: list[RemoteAttacker] = []
         uid = 0
         for name, addresses in (
             ("a", [f"{A}/24", f"{A2}/24", f"{A6}/64", f"{A26}/64"]),
@@ -398,11 +312,11 @@ def world(site: Site, network: None) -> Iterator[World]:
             loopback4, loopback6 = map(str, loopback_addresses(subject["xid"]))
             names.update({f"LOOPBACK_{name.upper()}": loopback4, f"LOOPBACK_{name.upper()}6": loopback6})
             eventually(lambda: guests.exec(name, "test", "-S", place).returncode == 0, f"{name} does not start")  # noqa: B023
-            remotes.append(Remote(guests.command(name, "python3", "/attacker.py", "relay", place)))
+            remotes.append(RemoteAttacker(guests.command(name, "python3", "/attacker.py", "relay", place)))
             stack.callback(remotes[-1].end)
             uid = uid or int(guests.host_status(subject["pid"])["Uid"].split()[0])
         for user, bound in ((uid, True), (0, True), (uid, False)):
-            made = Remote([sys.executable, str(ATTACKER), "here", str(user)])
+            made = RemoteAttacker([sys.executable, str(ATTACKER), "here", str(user)])
             stack.callback(made.end)
             if bound:
                 (guests.group("a") / "cgroup.procs").write_text(str(made.process.pid))
@@ -512,7 +426,7 @@ def test_without_the_filter_io_uring_is_there(world: World) -> None:
 @pytest.mark.parametrize("who", ["a", "bare"])
 def test_a_late_packet_reaches_no_stranger(world: World, who: str) -> None:
     """A connection to the own loopback that begins anew after the listener has gone, and a service of the host come."""
-    attacker: Remote = getattr(world, who)
+    attacker: RemoteAttacker = getattr(world, who)
     for kind, local, oldest in (("tcp4", "LOCAL", 0), ("tcp6", "LOCAL6", 3)):
         connects = "; ".join([f"socket; connect {local} 7200"] * 3)
         steps = f"option SO_REUSEADDR 1; bind {local} 7200; listen 0; {connects}; close {oldest}"

@@ -177,10 +177,10 @@ def held(guests: Guests, name: str, files: Sequence[str]) -> int:
     return sum(map(int, counts))
 
 
-def kernel_complaints() -> list[str]:
-    """What the kernel says of faults of its own."""
+def kernel_complaints() -> set[str]:
+    """What the kernel says of faults of its own, each with its time."""
     lines = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in lines if re.search(r"Oops|BUG:|WARNING:|general protection|rcu.*stall", line)]
+    return {line for line in lines if re.search(r"Oops|BUG:|WARNING:|general protection|rcu.*stall", line)}
 
 
 @pytest.mark.parametrize("load", LOADS.values(), ids=list(LOADS))
@@ -203,4 +203,4 @@ def test_a_load_stays_within_its_guest(own: Guests, load: Load) -> None:
     assert held(own, "hog", load.counts) > 0
     assert share < 1.1 * load.limits["cpus"]
     assert own.run("hog", "echo", "alive") == "alive"
-    assert kernel_complaints() == before
+    assert kernel_complaints() <= before

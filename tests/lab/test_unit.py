@@ -1,10 +1,13 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest as a unit of a real host's systemd, with every controller of version 2 and crun."""
+"""A guest as a unit of a real host's systemd, with every controller of version 2 and crun, and a newer engine."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 
 from .laboratory import Lab
 from .plays import CREATE, begin
+from .suite import REPOSITORY
 
 NAME = "web-1.a"
 UNIT = f"vserver@{NAME}.service"
@@ -37,6 +41,20 @@ def failed(lab: Lab, host: str) -> set[str]:
     return {line.split()[0] for line in words} - {"ssh.service"}
 
 
+def upgrade(lab: Lab, host: str, place: Path) -> None:
+    """Install the engine of a newer collection: this one, with one more line."""
+    parts = ("plugins", "meta", "galaxy.yml")
+    tree = place / "ansible_collections/linux/vserver"
+    for part in parts:
+        copy = shutil.copytree if (REPOSITORY / part).is_dir() else shutil.copy
+        tree.mkdir(parents=True, exist_ok=True)
+        copy(REPOSITORY / part, tree / part)
+    with (tree / "plugins/module_utils/_engine/site.py").open("a") as source:
+        source.write("#: Newer.\n")
+    words = ["ansible", "-i", str(lab.remote.inventory), host, "-m", "linux.vserver.engine"]
+    subprocess.run(words, env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(place)}, check=True)
+
+
 @pytest.mark.parametrize("host", ["host1", "host2"])
 def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: str) -> None:
     lab = prepared
@@ -59,3 +77,13 @@ def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: st
     assert lab.remote.run(host, f"ls -d {GROUP} /run/vserver/{NAME}/state.json 2>/dev/null || true") == ""
     lab.remote.run(host, f"systemctl start {UNIT} && vserver stop {NAME}")
     assert show(lab, host, "ActiveState") == "inactive"
+
+    lab.remote.run(host, f"vserver start {NAME}")
+    running, old = show(lab, host, "MainPID"), lab.remote.run(host, "vserver --version")
+    upgrade(lab, host, tmp_path / "newer")
+    assert lab.remote.run(host, "vserver --version") != old
+    assert show(lab, host, "MainPID") == running and not failed(lab, host)
+    lab.remote.run(host, f"systemctl restart {UNIT}")
+    assert show(lab, host, "ActiveState") == "active" and show(lab, host, "MainPID") != running
+    lab.remote.run(host, f"vserver exec {NAME} -- systemctl poweroff")
+    wait_for(lab, host, "ActiveState", "inactive")
