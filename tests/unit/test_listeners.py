@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.linux.vserver.plugins.module_utils._engine import power
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import listeners
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host.listeners import Listener
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import sock_diag
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import netlink, sock_diag
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.sock_diag import Socket
 
 UINT = st.integers(0, 2**32 - 1)
@@ -59,7 +59,7 @@ def test_the_kernels_list_is_read_as_it_is_meant(told: list[tuple[Socket, bool]]
         message = as_the_kernel_says(each, mapped)
         data += struct.pack("=IHHII", 16 + len(message), 20, 2, 0, 0) + message
     data += struct.pack("=IHHIIi", 20, 3, 2, 0, 0, 0)
-    found = list(sock_diag.messages(data))
+    found = list(netlink.messages(data))
     assert [kind for kind, _message in found] == [20] * len(told) + [3]
     for (each, _mapped), (_kind, message) in zip(told, found):
         assert sock_diag.parse(each.protocol, message) == each
@@ -67,7 +67,7 @@ def test_the_kernels_list_is_read_as_it_is_meant(told: list[tuple[Socket, bool]]
 
 @given(st.binary(max_size=300))
 def test_no_list_upsets_the_reader(data: bytes) -> None:
-    for _kind, message in sock_diag.messages(data):
+    for _kind, message in netlink.messages(data):
         with contextlib.suppress(struct.error):
             sock_diag.parse("tcp", message + data)
 

@@ -78,8 +78,6 @@ def _refuse_claimed(guest: Guest, coming: Mapping[str, str]) -> None:
         interface: process.aside(functools.partial(_ask, interface, own))
         for interface, own in _by_ethernet(coming).items()
     }
-    if answers:
-        address.prepare()  # meanwhile
     claimed = []
     for interface, answer in answers.items():
         with contextlib.suppress(OSError):  # the link went down meanwhile

@@ -1,16 +1,11 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Addresses on the host's interfaces: read with psutil, changed over netlink with pyroute2.
-
-pyroute2 takes 0.2 s to import, more than a guest takes to start. So both are imported where they are needed, and an
-IPv6 loopback address, which every start needs, goes by ioctl.
-"""
+"""Addresses on the host's interfaces, read and changed over rtnetlink(7)."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
 import os
 import socket
@@ -19,20 +14,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
+from . import netlink
+
 Address = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+
+#: linux/rtnetlink.h and linux/if_addr.h.
+_NEW, _DELETE, _GET = 20, 21, 22
+_CREATE_ONLY = 0x600  # NLM_F_CREATE, NLM_F_EXCL
+_ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
+#: Usable at once, without the second or two of duplicate address detection in which nobody can bind.
+_NO_DETECTION = struct.pack("=I", 0x02)
+_MESSAGE = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 
 
 def addresses() -> dict[str, list[Address]]:
     """Interface name → its addresses with their prefixes."""
-    import psutil
-
+    names = dict(socket.if_nameindex())
     found: dict[str, list[Address]] = {}
-    for interface, entries in psutil.net_if_addrs().items():
-        for entry in entries:
-            if entry.family in (socket.AF_INET, socket.AF_INET6) and entry.netmask:
-                prefix = bin(int(ipaddress.ip_address(entry.netmask))).count("1")
-                host = entry.address.partition("%")[0]
-                found.setdefault(interface, []).append(ipaddress.ip_interface(f"{host}/{prefix}"))
+    for message in netlink.dump(socket.NETLINK_ROUTE, _GET, _MESSAGE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        family, prefix, _flags, _scope, index = _MESSAGE.unpack_from(message)
+        told = dict(netlink.attributes(message[_MESSAGE.size :]))
+        packed = told.get(_LOCAL) or told.get(_ADDRESS)  # of a tunnel, _ADDRESS is the other end
+        if family in (socket.AF_INET, socket.AF_INET6) and packed is not None and index in names:
+            found.setdefault(names[index], []).append(ipaddress.ip_interface((packed, prefix)))
     return found
 
 
@@ -69,48 +74,21 @@ def remove(interface: str, address: Address) -> None:
         _change("del", interface, address, harmless=errno.EADDRNOTAVAIL)
 
 
-def prepare() -> None:
-    """Load what :func:`add` and :func:`remove` need for any address but one of ``lo``; takes 0.2 s, once a process."""
-    import pyroute2  # noqa: F401
-
-
 def _change(command: str, interface: str, address: Address, harmless: int) -> None:
     indices = {name: index for index, name in socket.if_nameindex()}
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         if interface not in indices:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-        index = indices[interface]
-        if interface == "lo" and isinstance(address, ipaddress.IPv6Interface):
-            _change_loopback6(command, index, address)
+        request = _MESSAGE.pack(family, address.network.prefixlen, 0, 0, indices[interface])
+        request += netlink.attribute(_LOCAL, address.packed) + netlink.attribute(_ADDRESS, address.packed)
+        if command == "del":
+            netlink.change(_DELETE, 0, request)
         else:
-            _change_netlink(command, index, address)
+            netlink.change(
+                _NEW, _CREATE_ONLY, request + netlink.attribute(_FLAGS, _NO_DETECTION) * (address.version == 6)
+            )
     except OSError as error:
         if error.errno != harmless:
             way = "put {} on {}" if command == "add" else "take {} off {}"
             raise OSError(error.errno, f"{way.format(address, interface)}: {error.strerror}") from error
-
-
-#: linux/if_addr.h: usable at once, without the second or two of duplicate address detection in which nobody can bind.
-_IFA_F_NODAD = 0x02
-
-
-def _change_netlink(command: str, index: int, address: Address) -> None:
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        with IPRoute() as route:
-            flags = {"flags": _IFA_F_NODAD} if command == "add" and address.version == 6 else {}
-            route.addr(command, index=index, address=str(address.ip), prefixlen=address.network.prefixlen, **flags)
-    except NetlinkError as error:
-        raise OSError(error.code, os.strerror(error.code)) from error
-
-
-# netdevice(7) and ipv6(7); struct in6_ifreq (include/uapi/linux/ipv6.h).
-_SIOCSIFADDR, _SIOCDIFADDR = 0x8916, 0x8936
-
-
-def _change_loopback6(command: str, index: int, address: ipaddress.IPv6Interface) -> None:
-    request = _SIOCSIFADDR if command == "add" else _SIOCDIFADDR
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, request, struct.pack("=16sIi", address.packed, address.network.prefixlen, index))
