@@ -9,13 +9,14 @@ import dataclasses
 import ipaddress
 import json
 import resource
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import model, shared_addresses, store, units
+from ansible_collections.linux.vserver.plugins.module_utils._engine import model, shared_addresses, units
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import loopback_addresses
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import (
@@ -35,6 +36,8 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.model import
     Limits,
     Root,
 )
+from ansible_collections.linux.vserver.plugins.module_utils._engine.registry import Registry
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 addresses = st.one_of(
     st.ip_addresses(v=4, network="198.51.100.0/24"), st.ip_addresses(v=6, network="2001:db8::/64")
@@ -315,12 +318,36 @@ def test_an_rlimit_goes_live_when_added_and_waits_when_removed() -> None:
     assert [change.live for change in limits.compare(none, some)] == [False]
 
 
-def test_automatic_xids_are_the_lowest_free_ones() -> None:
-    taken = [Guest(str(xid), context=Context(xid=xid)) for xid in (28672, 28673, 28675, 5)]
-    assert store.free_xid(taken) == 28674
-    everything = [Guest("x", context=Context(xid=xid)) for xid in range(28672, 32767)]
+def test_automatic_xids_are_the_lowest_free_ones(tmp_path: Path) -> None:
+    registry = Registry(Site(state=tmp_path / "state", run=tmp_path / "run"))
+    for xid in (28672, 28673, 28675, 5):
+        registry.put(Guest(str(xid), context=Context(xid=xid)))
+    assert registry.free_xid() == 28674
+    registry.drop("28673", None)
+    assert registry.free_xid() == 28673
+    for xid in range(28672, 32767):
+        registry.put(Guest(str(xid), context=Context(xid=xid)))
     with pytest.raises(VserverError, match="are taken"):
-        store.free_xid(everything)
+        registry.free_xid()
+
+
+def test_rivals_are_those_that_have_something_the_guest_asks_for(tmp_path: Path) -> None:
+    registry = Registry(Site(state=tmp_path / "state", run=tmp_path / "run"))
+    others = {
+        "xid": Guest("xid", context=Context(xid=300)),
+        "address": Guest("address", binding=Binding(("192.0.2.1/24",)), context=Context(xid=301)),
+        "loopback": Guest("loopback", binding=Binding(("127.1.44.1/32",)), context=Context(xid=302)),
+        "none": Guest("none", binding=Binding(("192.0.2.2/24",)), context=Context(xid=303)),
+    }
+    for other in others.values():
+        registry.put(other)
+    asking = Guest("asking", binding=Binding(("192.0.2.1/32",)), context=Context(xid=300))
+    registry.put(asking)
+    assert registry.rivals(asking) == [others[name] for name in ("address", "loopback", "xid")]
+    registry.put(dataclasses.replace(others["address"], binding=Binding()))
+    assert dataclasses.replace(others["address"], binding=Binding()) in registry.rivals(asking)
+    registry.drop("xid", None)
+    assert others["xid"] not in registry.rivals(asking)
 
 
 @given(sections["context"])

@@ -23,7 +23,7 @@ _EXECUTE_TIMEOUT = 30.0
 def require_bootable(site: Site, name: str) -> tuple[Guest, str]:
     """The record of a guest that can be started, and the path of the runtime for it. Raises :class:`VserverError`."""
     guest = store.require(site, name)
-    if root.observe(site, guest) is None:
+    if root.observe(site, guest, None) is None:
         raise InvalidInput(f"start guest {name}", why="it has no root", remedy="Clone it from a template first.")
     binding.require_tight(guest)
     return guest, runtime.choose(site)

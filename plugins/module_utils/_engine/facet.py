@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .model import Guest
+from .running import Running
 from .site import Site
 
 
@@ -45,12 +46,15 @@ class Facet(Protocol):
     def resolve(self, site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Any:
         """Return ``guest``'s section with what the host decides filled in; changes nothing.
 
-        Raises when the host or one of the ``others`` is in the way. In check mode, what an earlier step of the same run
-        would have made may be missing.
+        Raises when the host or one of the ``others`` is in the way: the guests that have something this one asks for.
+        In check mode, what an earlier step of the same run would have made may be missing.
         """
 
-    def observe(self, site: Site, guest: Guest) -> Any | None:
-        """Return the section as it is in force now, or None when nothing of it is (not cloned, not running)."""
+    def observe(self, site: Site, guest: Guest, now: Running | None) -> Any | None:
+        """Return the section as it is in force now, or None when nothing of it is (not cloned, not running).
+
+        * now: what of the guest runs
+        """
 
     def compare(self, desired: Any, observed: Any | None) -> list[Change]:
         """Return what would have to change for ``desired`` to be in force (pure)."""

@@ -92,8 +92,13 @@ def _attempt(site: Site, registry: Registry, wish: Wish) -> Result:
 
 
 def _done(site: Site, wishes: Sequence[Wish], parallel: int) -> dict[str, Result]:
-    answers = children.each(wishes, parallel, lambda wish: lifecycle.bring(site, wish))
-    return {wish.name: _result(wish.name, answer) for wish, answer in answers}
+    """Record all of it, then make it true in children, each of which reads only what its own guest has."""
+    noted = lifecycle.note(site, [wish for wish in wishes if wish.state != "absent"])
+    failed = {name: answer for name, answer in noted.items() if isinstance(answer, VserverError)}
+    known = {name: answer for name, answer in noted.items() if isinstance(answer, lifecycle.Noted)}
+    rest = [wish for wish in wishes if wish.name not in failed]
+    answers = children.each(rest, parallel, lambda wish: lifecycle.bring(site, wish, noted=known.get(wish.name)))
+    return {name: _result(name, answer) for name, answer in (*failed.items(), *((w.name, a) for w, a in answers))}
 
 
 def _result(name: str, answer: Outcome | VserverError) -> Result:

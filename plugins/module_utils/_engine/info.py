@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from . import running, store
 from .errors import InvalidInput
 from .facets import FACETS, binding, root
 from .kernel import capability, cgroup
-from .model import Limits
+from .model import Guest, Limits
 from .running import Running
 from .site import Site
 
@@ -38,9 +38,12 @@ def guests(site: Site, names: Sequence[str] | None = None) -> list[dict[str, Any
 def state(site: Site, name: str) -> str:
     """``running``, ``frozen``, ``stopped``, or ``undefined`` when there is no record."""
     if running.read(site, name) is not None:
-        group = running.outer_cgroup(site, cgroup.layout(), name) / "guest"
-        return "frozen" if cgroup.frozen(group) else "running"
+        return _running_state(site, name)
     return "undefined" if store.load(site, name) is None else "stopped"
+
+
+def _running_state(site: Site, name: str) -> str:
+    return "frozen" if cgroup.frozen(_group(site, name)) else "running"
 
 
 def section(value: Any) -> dict[str, Any]:
@@ -48,22 +51,24 @@ def section(value: Any) -> dict[str, Any]:
     return {key: list(item) if isinstance(item, tuple) else item for key, item in dataclasses.asdict(value).items()}
 
 
-def guest(site: Site, name: str, reasons: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """The record and the live state of one guest; empty when it does not exist.
-
-    * reasons: what :func:`restart_reasons` says, if the caller knows it already
-    """
+def guest(site: Site, name: str) -> dict[str, Any]:
+    """The record and the live state of one guest; empty when it does not exist."""
     record = store.load(site, name)
     if record is None:
         return {}
     now = running.read(site, name)
-    reasons = restart_reasons(site, name) if reasons is None else reasons
+    return report(site, record, now, restart_reasons(record, now, observe(site, record, now)))
+
+
+def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, ...]) -> dict[str, Any]:
+    """What :func:`guest` says, of one whose record, run and reasons for a restart are known."""
+    name = record.name
     context = section(record.context)
     context.pop("xid")
     return {
         "name": name,
         "xid": record.xid,
-        "state": state(site, name),
+        "state": _running_state(site, name) if now else "stopped",
         "hostname": record.hostname,
         "addresses": [address.split("/")[0] for address in record.binding.addresses],
         "root": section(record.root),
@@ -80,15 +85,22 @@ def guest(site: Site, name: str, reasons: tuple[str, ...] | None = None) -> dict
     }
 
 
-def restart_reasons(site: Site, name: str) -> tuple[str, ...]:
-    """Why a running guest must be restarted before its record is in force, a sentence each; empty if it need not be."""
-    record = store.load(site, name)
-    if record is None or running.read(site, name) is None:
+def observe(site: Site, record: Guest, now: Running | None) -> dict[str, Any]:
+    """What each facet of a guest observes, by its name."""
+    return {name: facet.observe(site, record, now) for name, facet in FACETS.items()}
+
+
+def restart_reasons(record: Guest, now: Running | None, observed: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why a running guest must be restarted before ``record`` is in force, a sentence each; empty if it need not be.
+
+    * observed: what :func:`observe` says (pure)
+    """
+    if now is None:
         return ()
     return tuple(
         f"{facet}: {change.option} is {change.before!r} in the running guest, {change.after!r} in its record"
         for facet, verbs in FACETS.items()
-        for change in verbs.compare(record.section(facet), verbs.observe(site, record))
+        for change in verbs.compare(record.section(facet), observed[facet])
         if not change.live
     )
 

@@ -10,12 +10,12 @@ difference; check mode stops before the last step.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import boot, faults, info, power, running, store
-from .errors import Conflict
+from .errors import Busy, Conflict, VserverError
 from .facet import Change, compare_fields
 from .facets import FACETS, root
 from .kernel import cgroup
@@ -56,10 +56,21 @@ def set_state(
     return bring(site, Wish(name, {"context": options}, state, restart), check=check)
 
 
-def bring(site: Site, wish: Wish, *, check: bool = False, registry: Registry | None = None) -> Outcome:
+@dataclass(frozen=True)
+class Noted:
+    """That a guest has been recorded: as it was, None for a new one, and as it is now."""
+
+    before: Guest | None
+    guest: Guest
+
+
+def bring(
+    site: Site, wish: Wish, *, check: bool = False, registry: Registry | None = None, noted: Noted | None = None
+) -> Outcome:
     """Bring a guest to what is asked of it: all facets, then the state, under one lock and with at most one restart.
 
     * registry: what is known of all guests, for check mode, which notes there what the guest would become
+    * noted: what :func:`note` has recorded of ``wish`` already
 
     Raises :class:`VserverError`.
     """
@@ -68,21 +79,65 @@ def bring(site: Site, wish: Wish, *, check: bool = False, registry: Registry | N
             outcome = _absent(site, wish, lock, check)
             if registry is not None:
                 recorded = registry.recorded(wish.name)
-                kept = _blank(recorded) if recorded and wish.keep_data and root.observe(site, recorded) else None
+                kept = _blank(recorded) if recorded and wish.keep_data and root.observe(site, recorded, None) else None
                 registry.drop(wish.name, kept)
             return outcome
-        recorded, guest = _record(site, wish, check, registry)
-        changes = {change.option: change for change in (*_drift(site, wish, guest, check), *_defined(recorded, guest))}
-        changed = recorded is None or bool(changes)
-        before = {option: change.before for option, change in changes.items()}
-        after = {option: change.after for option, change in changes.items()}
-        was = info.state(site, wish.name)
-        warnings = power.in_the_way(site, wish.name) if power.starts(wish.state, was) else ()
-        becomes = power.become(site, wish.name, wish.state, was, lock, check)
-        if becomes is not None:
-            changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
-        outcome = _finish(site, wish.name, lock, check, wish.restart and becomes is None, changed, before, after)
-        return dataclasses.replace(outcome, warnings=(*warnings, *outcome.warnings))
+        if noted is None or store.load(site, wish.name) != noted.guest:
+            noted = _record(site, wish, check, registry)
+        return _become(site, wish, noted, lock, check)
+
+
+def note(site: Site, wishes: Sequence[Wish]) -> dict[str, Noted | VserverError]:
+    """Record what is asked for of many guests, reading all records once; what became of each by name.
+
+    A guest that somebody else is at work on, and for whom one would have to wait, is left out.
+    """
+    answers: dict[str, Noted | VserverError] = {}
+    store.prepare(site)
+    with store.lock(site, "registry"):
+        registry = Registry(site)
+        for wish in wishes:
+            # Against the order of locks, and so without waiting.
+            with contextlib.suppress(Busy), store.lock_guest(site, wish.name, patience=0):
+                try:
+                    answers[wish.name] = _save(site, wish, registry)
+                except VserverError as error:
+                    answers[wish.name] = error
+    return answers
+
+
+def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Outcome:
+    """Make true what has been recorded, and then the state."""
+    name, guest = wish.name, noted.guest
+    now = running.read(site, name)
+    observed = info.observe(site, guest, now)
+    drift = _drift(site, wish, guest, observed, check)
+    changes = {change.option: change for change in (*drift, *_defined(noted))}
+    changed = noted.before is None or bool(changes)
+    before = {option: change.before for option, change in changes.items()}
+    after = {option: change.after for option, change in changes.items()}
+    was = info.state(site, name)
+    starts = power.starts(wish.state, was)
+    warnings = power.in_the_way(site, guest) if starts else ()
+    becomes = power.become(site, name, wish.state, was, lock, check)
+    if becomes is not None:
+        changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
+    if not check and (drift or becomes is not None):
+        now = running.read(site, name)
+        observed = info.observe(site, guest, now)
+    fresh = starts or becomes == "stopped"
+    reasons = () if fresh and check else info.restart_reasons(guest, now, observed)
+    if reasons and wish.restart and becomes is None:
+        warnings = (*warnings, *power.in_the_way(site, guest))
+        if not check:
+            power.stop(site, name, lock)
+            now = power.start(site, name, lock)
+        changed, reasons = True, ()
+        before, after = {**before, "restarted": False}, {**after, "restarted": True}
+    if not check:
+        return Outcome(changed, before, after, info.report(site, guest, now, reasons), reasons, warnings)
+    standing = noted.before and info.report(site, noted.before, now, info.restart_reasons(noted.before, now, observed))
+    return Outcome(changed, before, after, standing or {}, reasons, warnings)
 
 
 def kill(site: Site, name: str) -> None:
@@ -104,7 +159,7 @@ def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:
         guest = store.load(site, name)
         if guest is None:
             return Outcome(False)
-        present = root.observe(site, guest)
+        present = root.observe(site, guest, None)
         if present is None and guest.root == Root() and guest != _blank(guest):
             return Outcome(False)
         if running.read(site, name) is not None:
@@ -140,37 +195,46 @@ def _locked(site: Site, name: str, check: bool) -> Iterator[int]:
         yield lock
 
 
-def _record(site: Site, wish: Wish, check: bool, registry: Registry | None) -> tuple[Guest | None, Guest]:
-    """Record what is asked for; returns the guest as it was recorded, and as it is now."""
-    with contextlib.ExitStack() as stack:
-        if not check:
-            stack.enter_context(store.lock(site, "registry"))
-        registry = registry or Registry(site)
-        recorded = registry.recorded(wish.name)
-        others = registry.others(wish.name)
-        guest = wish.parsed(recorded or Guest(wish.name, context=Context(xid=registry.free_xid())))
-        for name in wish.options:
-            guest = guest.with_section(name, FACETS[name].resolve(site, guest, others, check))
-        registry.put(guest)
-        if not check and guest != recorded:
-            store.save(site, guest)
-            faults.reached("configure:recorded")
-    return recorded, guest
+def _record(site: Site, wish: Wish, check: bool, registry: Registry | None) -> Noted:
+    """Record what is asked for, or in check mode only find out what that would be."""
+    if check:
+        return _resolved(site, wish, registry or Registry(site), check)
+    with store.lock(site, "registry"):
+        return _save(site, wish, Registry(site))
 
 
-def _defined(recorded: Guest | None, guest: Guest) -> list[Change]:
+def _save(site: Site, wish: Wish, registry: Registry) -> Noted:
+    noted = _resolved(site, wish, registry, check=False)
+    if noted.guest != noted.before:
+        store.save(site, noted.guest)
+        faults.reached("configure:recorded")
+    return noted
+
+
+def _resolved(site: Site, wish: Wish, registry: Registry, check: bool) -> Noted:
+    before = registry.recorded(wish.name)
+    guest = wish.parsed(before or Guest(wish.name, context=Context(xid=registry.free_xid())))
+    rivals = registry.rivals(guest)
+    for name in wish.options:
+        guest = guest.with_section(name, FACETS[name].resolve(site, guest, rivals, check))
+    registry.put(guest)
+    return Noted(before, guest)
+
+
+def _defined(noted: Noted) -> list[Change]:
     """What differs from what was recorded, or from a new guest's settings (pure)."""
-    base = recorded or Guest(guest.name, context=Context(xid=guest.xid))
+    guest = noted.guest
+    base = noted.before or Guest(guest.name, context=Context(xid=guest.xid))
     return [change for name in FACETS for change in compare_fields(name, guest.section(name), base.section(name))]
 
 
-def _drift(site: Site, wish: Wish, guest: Guest, check: bool) -> list[Change]:
+def _drift(site: Site, wish: Wish, guest: Guest, observed: Mapping[str, Any], check: bool) -> list[Change]:
     """Make what is recorded true where that is possible live; returns what was not."""
     found = []
     for name, facet in FACETS.items():
         if name not in wish.options:
             continue
-        drift = [change for change in facet.compare(guest.section(name), facet.observe(site, guest)) if change.live]
+        drift = [change for change in facet.compare(guest.section(name), observed[name]) if change.live]
         if drift and not check:
             facet.apply(site, guest, drift)
             faults.reached("configure:applied")
@@ -178,33 +242,10 @@ def _drift(site: Site, wish: Wish, guest: Guest, check: bool) -> list[Change]:
     return found
 
 
-def _finish(
-    site: Site,
-    name: str,
-    lock: int,
-    check: bool,
-    restart: bool,
-    changed: bool,
-    before: dict[str, Any],
-    after: dict[str, Any],
-) -> Outcome:
-    """Restart if that is asked for and needed, and report."""
-    reasons = info.restart_reasons(site, name)
-    warnings: tuple[str, ...] = ()
-    if reasons and restart:
-        warnings = power.in_the_way(site, name)
-        if not check:
-            power.stop(site, name, lock)
-            power.start(site, name, lock)
-        changed, reasons = True, ()
-        before, after = {**before, "restarted": False}, {**after, "restarted": True}
-    return Outcome(changed, before, after, info.guest(site, name, reasons), reasons, warnings)
-
-
 def _absent(site: Site, wish: Wish, lock: int, check: bool) -> Outcome:
     name = wish.name
     guest = store.load(site, name)
-    clone = None if guest is None else root.observe(site, guest)
+    clone = None if guest is None else root.observe(site, guest, None)
     kept = _blank(guest) if guest is not None and clone is not None and wish.keep_data else None
     if guest == kept and not power.leftovers(site, name):
         return Outcome(False)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 
-from . import boot, ending, guest_unit, host_addresses, running, runtime, store, supervise
+from . import boot, ending, guest_unit, host_addresses, running, runtime, supervise
 from .chbind.policy import loopback_addresses
 from .errors import VserverError
 from .host import listeners
 from .kernel import cgroup
+from .model import Guest
 from .running import Running
 from .site import Site
 
@@ -23,16 +24,15 @@ def starts(state: str, was: str) -> bool:
     return state == "restarted" or (state in ("started", "frozen") and was not in ("running", "frozen"))
 
 
-def in_the_way(site: Site, name: str) -> tuple[str, ...]:
+def in_the_way(site: Site, guest: Guest) -> tuple[str, ...]:
     """What of the host holds ports that a guest about to start could want."""
-    guest = store.load(site, name)
-    if guest is None or guest.binding.network == "host":
+    if guest.binding.network == "host":
         return ()
     own = {ipaddress.ip_interface(text).ip for text in host_addresses.wanted(guest)}
     try:
-        return listeners.warnings(name, listeners.listeners(site, own | {loopback_addresses(guest.xid)[0]}))
+        return listeners.warnings(guest.name, listeners.listeners(site, own | {loopback_addresses(guest.xid)[0]}))
     except OSError as error:
-        return (f"programs of the host that hold ports of guest {name} are not looked for: {error.strerror}",)
+        return (f"programs of the host that hold ports of guest {guest.name} are not looked for: {error.strerror}",)
 
 
 def _to_present(site: Site, name: str, was: str, lock: int, check: bool) -> str | None:

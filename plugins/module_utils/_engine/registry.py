@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from . import running, store
-from .model import Guest
+from .errors import Conflict
+from .facets import binding
+from .model import XID_AUTO_MAX, XID_AUTO_MIN, Guest
 from .site import Site
 
 
@@ -20,6 +22,14 @@ class Registry:
         self._recorded = {guest.name: guest for guest in store.load_all(site)}
         found = (running.read(site, name) for name in self._recorded)
         self._in_force = {now.guest.name: now.guest for now in found if now is not None}
+        #: What only one guest can have → the names of those that have, or had, it.
+        self._holders: dict[int | str, set[str]] = {}
+        for guest in (*self._recorded.values(), *self._in_force.values()):
+            self._hold(guest)
+
+    def _hold(self, guest: Guest) -> None:
+        for what in _claims(guest):
+            self._holders.setdefault(what, set()).add(guest.name)
 
     def names(self) -> list[str]:
         """The names of all that are recorded."""
@@ -29,23 +39,38 @@ class Registry:
         """What is recorded of guest ``name``, or None."""
         return self._recorded.get(name)
 
-    def others(self, name: str) -> list[Guest]:
-        """All guests but ``name``."""
-        recorded = [guest for guest in self._recorded.values() if guest.name != name]
-        in_force = [guest for guest in self._in_force.values() if guest.name != name]
-        return [*recorded, *(guest for guest in in_force if guest != self._recorded.get(guest.name))]
+    def rivals(self, guest: Guest) -> list[Guest]:
+        """The other guests that have, or had, something that ``guest`` asks for: its xid, or one of its addresses."""
+        names = {name for what in _claims(guest) for name in self._holders.get(what, ())} - {guest.name}
+        return [each for name in sorted(names) for each in self._both(name)]
+
+    def _both(self, name: str) -> list[Guest]:
+        """Guest ``name`` as recorded, and as it runs where that is different."""
+        recorded, now = self._recorded.get(name), self._in_force.get(name)
+        return [each for each in (recorded, now if now != recorded else None) if each is not None]
 
     def free_xid(self) -> int:
         """The lowest automatic xid that no guest has. Raises :class:`Conflict` when all are taken."""
-        return store.free_xid([*self._recorded.values(), *self._in_force.values()])
+        for xid in range(XID_AUTO_MIN, XID_AUTO_MAX + 1):
+            if not any(guest.xid == xid for name in self._holders.get(xid, ()) for guest in self._both(name)):
+                return xid
+        raise Conflict(
+            "choose an xid", why=f"all of {XID_AUTO_MIN} to {XID_AUTO_MAX} are taken", remedy="Give xid explicitly."
+        )
 
     def put(self, guest: Guest) -> None:
         """From now on ``guest`` is what is recorded of it."""
         self._recorded[guest.name] = guest
+        self._hold(guest)
 
     def drop(self, name: str, keep: Guest | None) -> None:
         """From now on nothing is recorded of guest ``name`` but ``keep``, and it does not run."""
         self._in_force.pop(name, None)
         self._recorded.pop(name, None)
         if keep is not None:
-            self._recorded[name] = keep
+            self.put(keep)
+
+
+def _claims(guest: Guest) -> set[int | str]:
+    """The guest's xid, and what its binding holds (pure)."""
+    return {guest.xid, *binding.held(guest)}

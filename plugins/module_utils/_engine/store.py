@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 
 from . import files
-from .errors import Busy, Conflict, InvalidInput, VserverError
-from .model import XID_AUTO_MAX, XID_AUTO_MIN, Guest, check_name
+from .errors import Busy, InvalidInput, VserverError
+from .model import Guest, check_name
 from .site import Site
 
 _RECORD = "guest.json"
@@ -146,14 +146,3 @@ def save(site: Site, guest: Guest) -> None:
 def forget(site: Site, name: str) -> None:
     """Remove the guest's directory with everything in it. The caller holds the guest's lock."""
     files.remove_tree(site.guest(name))
-
-
-def free_xid(taken: list[Guest]) -> int:
-    """The lowest automatic xid that no guest in ``taken`` has (pure)."""
-    used = {guest.xid for guest in taken}
-    for xid in range(XID_AUTO_MIN, XID_AUTO_MAX + 1):
-        if xid not in used:
-            return xid
-    raise Conflict(
-        "choose an xid", why=f"all of {XID_AUTO_MIN} to {XID_AUTO_MAX} are taken", remedy="Give xid explicitly."
-    )

@@ -24,6 +24,7 @@ from ..errors import Conflict, InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
 from ..kernel import address, cgroup
 from ..model import Binding, Guest
+from ..running import Running
 from ..site import Site
 
 _NETWORKS = ("bound", "host")
@@ -131,6 +132,11 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
     return guest.binding
 
 
+def held(guest: Guest) -> set[str]:
+    """What of a guest's no other may have, or only if both share it: its addresses and private loopbacks (pure)."""
+    return plain(guest.binding) | _private(guest)
+
+
 def plain(binding: Binding) -> set[str]:
     """The binding's addresses without their prefixes (pure)."""
     return {str(ipaddress.ip_interface(text).ip) for text in binding.addresses}
@@ -139,7 +145,7 @@ def plain(binding: Binding) -> set[str]:
 def taken_from(guest: Guest, other: Binding) -> set[str]:
     """The addresses of another binding that are the guest's, unless both share them (pure)."""
     both_share = guest.binding.shared and other.shared
-    return plain(other) & (_private(guest) if both_share else _private(guest) | plain(guest.binding))
+    return plain(other) & (_private(guest) if both_share else held(guest))
 
 
 def _private(guest: Guest) -> set[str]:
@@ -158,13 +164,12 @@ def policy_for(xid: int, own: Binding) -> BindingPolicy:
     return policy_of(xid, addresses, loopback=own.loopback, ping=own.ping, multicast=own.multicast)
 
 
-def observe(site: Site, guest: Guest) -> Binding | None:
+def observe(site: Site, guest: Guest, now: Running | None) -> Binding | None:
     """The binding in force: the recorded one if the kernel has its very programs, else ``network: host``.
 
     Addresses that are no longer local are left out: a restarted network manager takes off what it has not put there.
     So is ``ping`` when the host no longer lets the guest's groups.
     """
-    now = running.read(site, guest.name)
     if now is None:
         return None
     lost = host_addresses.lost(now.guest)

@@ -13,11 +13,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import running
 from ..errors import InvalidInput
 from ..facet import Change, compare_fields
 from ..kernel import capability
 from ..model import Capabilities, Guest
+from ..running import Running
 from ..site import Site
 
 _COMMON = [
@@ -89,9 +89,8 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> C
     return guest.capabilities
 
 
-def observe(site: Site, guest: Guest) -> Capabilities | None:
+def observe(site: Site, guest: Guest, now: Running | None) -> Capabilities | None:
     """The set in force: as started, plus what the kernel says process 1 holds beyond it."""
-    now = running.read(site, guest.name)
     if now is None:
         return None
     started = now.guest.capabilities

@@ -14,6 +14,7 @@ from .. import running, uts
 from ..errors import Conflict, InvalidInput
 from ..facet import Change, compare_fields
 from ..model import Context, Guest, check_xid
+from ..running import Running
 from ..site import Site
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -64,8 +65,7 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> C
     return guest.context
 
 
-def observe(site: Site, guest: Guest) -> Context | None:
-    now = running.read(site, guest.name)
+def observe(site: Site, guest: Guest, now: Running | None) -> Context | None:
     return None if now is None else now.guest.context
 
 

@@ -92,9 +92,8 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> L
     return guest.limits
 
 
-def observe(site: Site, guest: Guest) -> Limits | None:
+def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
     """The limits in force, from the guest's cgroup; rlimits as they were last set."""
-    now = read(site, guest.name)
     if now is None:
         return None
     groups = {

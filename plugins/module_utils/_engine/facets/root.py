@@ -10,6 +10,7 @@ mount (mount_setattr(2)), which is why everything above is root-only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -23,11 +24,13 @@ from ..errors import Conflict, InvalidInput, ToolFailed, VserverError
 from ..facet import Change, compare_fields
 from ..host import filesystem
 from ..model import Guest, Root, check_name
+from ..running import Running
 from ..site import Site
 from ..template import versions
 
 #: ``host`` is for throw-away guests only: the host's own root file system below an upper layer.
 _METHODS = ("auto", "overlay", "copy", "host")
+_OVERLAY_WORKS = ".overlay.json"
 
 
 def parse(options: Mapping[str, Any], recorded: Root) -> Root:
@@ -48,7 +51,7 @@ def parse(options: Mapping[str, Any], recorded: Root) -> Root:
 
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Root:
     """Fill in the newest version and the automatic method; refuse to turn one clone into another."""
-    wanted, present = guest.root, observe(site, guest)
+    wanted, present = guest.root, observe(site, guest, None)
     if wanted == Root(method="host"):
         return wanted
     if present is not None:
@@ -72,15 +75,23 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> R
 
 
 def _automatic(site: Site) -> str:
-    """overlay where this kernel can shift its layers (≥ 5.19), tried out; else copy, which needs one idmapped mount."""
+    """overlay where this kernel can shift its layers (≥ 5.19), tried out; else copy, which needs one idmapped mount.
+
+    That it can is remembered until the host reboots or the guests lie on another file system.
+    """
+    memory, here = site.run / _OVERLAY_WORKS, {"kernel": os.uname().release, "device": os.stat(site.state).st_dev}
+    with contextlib.suppress(FileNotFoundError, VserverError):
+        if files.read_json(memory) == here:
+            return "overlay"
     try:
         filesystem.overlay_idmapped(site)
     except OSError:
         return "copy"
+    files.write_json(memory, here)
     return "overlay"
 
 
-def observe(site: Site, guest: Guest) -> Root | None:
+def observe(site: Site, guest: Guest, now: Running | None) -> Root | None:
     """The clone as it lies on disk."""
     try:
         return Root(**files.read_json(directory(site, guest.name) / "clone.json"))
