@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import pkgutil
 import socket
 import struct
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import (
     ADDRESSES_MAX,
     BindingPolicy,
@@ -34,6 +37,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.polic
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.programs import (
     HOOKS,
+    MAKERS,
     Dialect,
     binding_programs,
 )
@@ -164,6 +168,21 @@ def test_one_program_per_hook_with_a_name_the_kernel_takes() -> None:
     for program in programs:
         assert len(program.name) <= 15
         assert set(program.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._")
+
+
+def test_names_depend_on_all_that_makes_instructions() -> None:
+    """A program made by other source has another name, and so is replaced."""
+    engine = engine_file.__name__.rpartition(".")[0]
+    found, pending = set(), ["chbind/programs.py"]
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            with contextlib.suppress(FileNotFoundError):
+                source = pkgutil.get_data(engine, path)
+                assert source is not None
+                found.add(path)
+                pending += engine_file.imported(path, source)
+    assert {path for path in found if not path.endswith("__init__.py")} == set(MAKERS)
 
 
 def test_equal_policies_have_equal_names_and_others_do_not() -> None:

@@ -17,7 +17,8 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
 
 
-def test_answers_and_errors_come_back_in_order() -> None:
+@pytest.mark.parametrize("parallel", [1, 2, 9])
+def test_answers_and_errors_come_back_in_order(parallel: int) -> None:
     def act(item: str) -> Any:
         if item == "taken":
             raise Conflict("start it", "xid taken", "Choose another.")
@@ -28,13 +29,20 @@ def test_answers_and_errors_come_back_in_order() -> None:
         return {"item": item, "pid": os.getpid()}
 
     items = ["a", "taken", "defect", "killed", "z"]
-    answers = children.each(items, 2, act)
+    answers = children.each(items, parallel, act)
     assert [item for item, _answer in answers] == items
     good, taken, defect, killed, last = (answer for _item, answer in answers)
     assert good["item"] == "a" and last["item"] == "z" and os.getpid() not in (good["pid"], last["pid"])
     assert isinstance(taken, Conflict) and str(taken) == "start it: xid taken. Choose another."
     assert isinstance(defect, VserverError) and "KeyError" in str(defect)
     assert isinstance(killed, VserverError) and "status 9" in str(killed)
+
+
+def test_no_work_is_done_twice_however_many_processes_do_it() -> None:
+    answers = children.each(range(300), 4, lambda number: (number, os.getpid()))
+    assert [answer[0] for _item, answer in answers if isinstance(answer, tuple)] == list(range(300))
+    assert 1 <= len({answer[1] for _item, answer in answers if isinstance(answer, tuple)}) <= 4
+    assert children.each([], 4, str) == [] and children.each([1], 0, lambda _item: None) == [(1, None)]
 
 
 def test_large_answers_do_not_block() -> None:

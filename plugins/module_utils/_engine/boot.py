@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 
@@ -27,6 +28,14 @@ def require_bootable(site: Site, name: str) -> tuple[Guest, str]:
         raise InvalidInput(f"start guest {name}", why="it has no root", remedy="Clone it from a template first.")
     binding.require_tight(guest)
     return guest, runtime.choose(site)
+
+
+def prepare(site: Site) -> None:
+    """Find out what every start has to know of this host, which processes forked from this one then know."""
+    cgroup.layout()
+    binding.prepare()
+    with contextlib.suppress(VserverError):  # which each start will say by itself
+        runtime.choose(site)
 
 
 def require_running(site: Site, name: str) -> Running:

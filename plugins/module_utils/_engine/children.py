@@ -1,78 +1,110 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same work for many things: some at a time, each in a process of its own."""
+"""The same work for many things, in a few processes beside this one."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import gc
 import os
 import pickle
+import struct
 import sys
-from collections.abc import Callable, Iterable
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn, Optional, TypeVar
 
 from .errors import VserverError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+#: Of an error: its type, what, why and remedy.
+Parts = tuple[type[VserverError], str, Optional[str], Optional[str]]
+
+_NUMBER = struct.Struct("=I")
+_F_SETPIPE_SZ = 1031  # fcntl(2); Python has it since 3.10
+
 
 def each(
     items: Iterable[Item], parallel: int, act: Callable[[Item], Result]
 ) -> list[tuple[Item, Result | VserverError]]:
-    """Do ``act`` for each item in children of this process, ``parallel`` at a time.
+    """Do ``act`` for each item in children of this process, ``parallel`` of them; one takes the next item when it is
+    done with the last.
 
     Returns, in the order of the items, what it answered (picklable) or raised; what is not a :class:`VserverError`
-    becomes one. One that fails keeps none of the others from being done.
+    becomes one. One that fails, or ends its process, keeps none of the others from being done.
     """
-    waiting = list(enumerate(items))
-    done: dict[int, tuple[Item, Result | VserverError]] = {}
-    at_work: dict[int, tuple[int, Item, int]] = {}
+    todo = list(items)
+    queue, fill = os.pipe()
+    fcntl.fcntl(fill, _F_SETPIPE_SZ, max(_NUMBER.size * len(todo), 1))
+    os.write(fill, b"".join(_NUMBER.pack(number) for number in range(len(todo))))
+    os.close(fill)
     sys.stdout.flush()
     sys.stderr.flush()
-    waiting.reverse()
-    while waiting or at_work:
-        while waiting and len(at_work) < max(parallel, 1):
-            number, item = waiting.pop()
-            answer = os.memfd_create("answer")
-            child = os.fork()
-            if child == 0:
-                _work(item, act, answer)
-            at_work[child] = (number, item, answer)
+    gc.freeze()  # a collection in a child would make it copy all that it shares with this process
+    done: dict[int, Result | VserverError] = {}
+    at_work = dict(_begin(todo, act, queue) for _ignored in range(min(max(parallel, 1), len(todo))))
+    while at_work:
         child, status = os.wait()
         if child in at_work:
-            number, item, answer = at_work.pop(child)
-            done[number] = (item, _read(answer, status))
-    return [done[number] for number in sorted(done)]
+            said = dict(_read(at_work.pop(child)))
+            done.update((number, _answer(answer, status)) for number, answer in said.items())
+            if None in said.values():  # it ended with work in hand; another takes its place
+                at_work.update([_begin(todo, act, queue)])
+    os.close(queue)
+    return [(item, done[number] if number in done else _answer(None, 0)) for number, item in enumerate(todo)]
 
 
-def _work(item: Item, act: Callable[[Item], Result], answer: int) -> NoReturn:
+def _begin(todo: Sequence[Item], act: Callable[[Item], Result], queue: int) -> tuple[int, int]:
+    """Start a child; answers its process id and the file it writes to."""
+    answers = os.memfd_create("answers")
+    child = os.fork()
+    if child == 0:
+        _work(todo, act, queue, answers)
+    return child, answers
+
+
+def _work(todo: Sequence[Item], act: Callable[[Item], Result], queue: int, answers: int) -> NoReturn:
     """A child's life; it never runs its parent's code."""
     try:
-        result: Result | VserverError
-        try:
-            result = act(item)
-        except VserverError as error:
-            result = error
-        except BaseException as error:
-            result = VserverError("defect in linux.vserver", f"{type(error).__name__}: {error}")
-        parts = (type(result), result.what, result.why, result.remedy) if isinstance(result, VserverError) else None
-        os.pwrite(answer, pickle.dumps((parts, None if parts else result)), 0)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        while True:
+            packed = os.read(queue, _NUMBER.size)
+            if not packed:
+                break
+            (number,) = _NUMBER.unpack(packed)
+            os.write(answers, pickle.dumps(number))
+            os.write(answers, pickle.dumps(_attempt(todo[number], act)))
+            sys.stdout.flush()
+            sys.stderr.flush()
     finally:
         os._exit(0)
 
 
-def _read(answer: int, status: int) -> Result | VserverError:
-    with open(answer, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
+def _attempt(item: Item, act: Callable[[Item], Result]) -> tuple[Parts | None, Result | None]:
+    """What became of an item, picklable: the parts of the error, or else what ``act`` answered."""
+    try:
+        return None, act(item)
+    except VserverError as error:
+        return (type(error), error.what, error.why, error.remedy), None
+    except BaseException as error:
+        return (VserverError, "defect in linux.vserver", f"{type(error).__name__}: {error}", None), None
+
+
+def _read(answers: int) -> Iterator[tuple[int, Any]]:
+    """The numbers a child has taken, each with what became of it, None when the child ended before that was known."""
+    with open(answers, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
         file.seek(0)
-        parts, result = pickle.load(file)
-        if parts is None:
-            good: Result = result
-            return good
-        kind, what, why, remedy = parts
-        failure: VserverError = kind(what, why, remedy)
-        return failure
-    return VserverError("do the work in a process of its own", f"it ended with status {status}", "Run it again.")
+        while True:
+            number, answer = pickle.load(file), None
+            with contextlib.suppress(EOFError, pickle.UnpicklingError):
+                answer = pickle.load(file)
+            yield number, answer
+
+
+def _answer(answer: Any, status: int) -> Any:
+    if answer is None:
+        return VserverError("do the work in a process of its own", f"it ended with status {status}", "Run it again.")
+    parts, result = answer
+    return result if parts is None else parts[0](*parts[1:])

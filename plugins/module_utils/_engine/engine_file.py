@@ -66,7 +66,7 @@ def sources() -> dict[str, bytes]:
         source = None if path in found else _source(path)
         if source is not None:
             found[path] = source
-            pending.extend(_imported(path, source))
+            pending.extend(imported(path, source))
     return found
 
 
@@ -77,7 +77,7 @@ def _source(path: str) -> bytes | None:
     return None
 
 
-def _imported(path: str, source: bytes) -> Iterator[str]:
+def imported(path: str, source: bytes) -> Iterator[str]:
     """Where what a module imports from its own package may be, package files included (pure)."""
     place = path.split("/")[:-1]
     for node in ast.walk(ast.parse(source)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from . import children, lifecycle
+from . import boot, children, lifecycle
 from .errors import Conflict, InvalidInput, VserverError
 from .model import Context, Guest
 from .outcome import Outcome
@@ -96,6 +96,7 @@ def _done(site: Site, wishes: Sequence[Wish], parallel: int) -> dict[str, Result
     noted = lifecycle.note(site, [wish for wish in wishes if wish.state != "absent"])
     failed = {name: answer for name, answer in noted.items() if isinstance(answer, VserverError)}
     known = {name: answer for name, answer in noted.items() if isinstance(answer, lifecycle.Noted)}
+    boot.prepare(site)
     rest = [wish for wish in wishes if wish.name not in failed]
     answers = children.each(rest, parallel, lambda wish: lifecycle.bring(site, wish, noted=known.get(wish.name)))
     return {name: _result(name, answer) for name, answer in (*failed.items(), *((w.name, a) for w, a in answers))}

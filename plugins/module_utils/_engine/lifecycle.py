@@ -124,9 +124,10 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
         changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
     if not check and (drift or becomes is not None):
         now = running.read(site, name)
-        observed = info.observe(site, guest, now)
-    fresh = starts or becomes == "stopped"
-    reasons = () if fresh and check else info.restart_reasons(guest, now, observed)
+    reasons: tuple[str, ...] = ()
+    if not starts and becomes != "stopped":
+        observed = info.observe(site, guest, now) if drift and not check else observed
+        reasons = info.restart_reasons(guest, now, observed)
     if reasons and wish.restart and becomes is None:
         warnings = (*warnings, *power.in_the_way(site, guest))
         if not check:

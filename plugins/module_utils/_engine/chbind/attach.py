@@ -240,10 +240,11 @@ def _load(program: BindingProgram, directory: int, maps: Mapping[str, int]) -> i
 
 def _current(program: BindingProgram, present: Mapping[int, bpf.ProgramInfo], maps: Mapping[str, int]) -> int | None:
     """Return the id of the one that is the very program, using the very maps; None: there is none."""
-    used = {bpf_map.map_id(maps[name]) for _ignored, name in program.code.maps}
     for identity, info in present.items():
-        if info.name == program.name and set(info.maps) == used:
-            return identity
+        if info.name == program.name:
+            used = {bpf_map.map_id(maps[name]) for _ignored, name in program.code.maps}
+            if set(info.maps) == used:
+                return identity
     return None
 
 

@@ -30,7 +30,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -57,31 +58,60 @@ __all__ = [
 
 #: Begins the name of every program of ours.
 NAME_PREFIX = "vs."
+_ENGINE = __name__.rsplit(".", 2)[0]
+#: The source files, below the engine, that make instructions of a policy.
+MAKERS = (
+    "chbind/destination_programs.py",
+    "chbind/option_program.py",
+    "chbind/packet_filters.py",
+    "chbind/policy.py",
+    "chbind/programs.py",
+    "chbind/receivers.py",
+    "chbind/socket_programs.py",
+    "chbind/vocabulary.py",
+    "chbind/wildcards.py",
+    "kernel/bpf.py",
+    "kernel/bpf_assembler.py",
+    "kernel/bpf_context.py",
+)
 
 
 @dataclass(frozen=True)
 class BindingProgram:
     """A program and where it belongs.
 
-    ``name`` tells ours from others' and equal ones from different ones: "vs.", the hook, 40 bits of a digest of the
-    instructions. The kernel keeps it, so "is what is attached what we want" needs no record of ours.
+    * name: tells ours from others' and equal ones from different ones: "vs.", the hook, 40 bits of a digest of what
+      the instructions are made from: policy, dialect, and the source of what makes them. The kernel keeps it, so "is
+      what is attached what we want" needs neither a record of ours nor the instructions, which take a thousand times
+      longer to make
+    * make: makes the instructions
     """
 
     attach_type: AttachType
-    code: Code
+    name: str
+    make: Callable[[], Code]
 
     @property
     def program_type(self) -> ProgramType:
         return HOOKS[self.attach_type].program_type
 
     @functools.cached_property
-    def name(self) -> str:
-        return _name(HOOKS[self.attach_type].letters, bytes([self.attach_type]) + self.code.instructions)
+    def code(self) -> Code:
+        return self.make()
 
 
 def steering_name(code: Code) -> str:
     """The name of the program that steers a network namespace's packets."""
     return _name("any", code.instructions)
+
+
+@functools.cache
+def _makers() -> bytes:
+    """The digest of everything that a program's instructions depend on beside policy and dialect."""
+    digest = hashlib.sha256()
+    for path in MAKERS:
+        digest.update(pkgutil.get_data(_ENGINE, path) or b"")
+    return digest.digest()
 
 
 def _name(letters: str, content: bytes) -> str:
@@ -128,26 +158,33 @@ HOOKS: Mapping[AttachType, Hook] = MappingProxyType(
 @functools.lru_cache(maxsize=256)
 def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple[BindingProgram, ...]:
     """Return the programs that enforce ``policy``, in the order of :data:`HOOKS`: tight first."""
-    shown4 = show4(policy, diverted=dialect.steering)
-    shown6 = show6(policy, diverted=dialect.steering)
-    codes = {
-        AttachType.INET_SOCK_CREATE: create(policy, dialect),
-        AttachType.INET_INGRESS: packets(policy, incoming=True),
-        AttachType.INET_EGRESS: packets(policy, incoming=False),
-        AttachType.INET4_BIND: bind4(policy, dialect),
-        AttachType.INET6_BIND: bind6(policy, dialect),
-        AttachType.INET4_CONNECT: connect4(policy, dialect),
-        AttachType.INET6_CONNECT: connect6(policy, dialect),
-        AttachType.UDP4_SENDMSG: sendmsg4(policy, dialect),
-        AttachType.UDP6_SENDMSG: sendmsg6(policy, dialect),
+    shown4 = functools.cache(functools.partial(show4, policy, diverted=dialect.steering))
+    shown6 = functools.cache(functools.partial(show6, policy, diverted=dialect.steering))
+    own4 = functools.partial(show4, policy, own_and_steered=True)
+    own6 = functools.partial(show6, policy, own_and_steered=True)
+    makers: dict[AttachType, Callable[[], Code]] = {
+        AttachType.INET_SOCK_CREATE: functools.partial(create, policy, dialect),
+        AttachType.INET_INGRESS: functools.partial(packets, policy, incoming=True),
+        AttachType.INET_EGRESS: functools.partial(packets, policy, incoming=False),
+        AttachType.INET4_BIND: functools.partial(bind4, policy, dialect),
+        AttachType.INET6_BIND: functools.partial(bind6, policy, dialect),
+        AttachType.INET4_CONNECT: functools.partial(connect4, policy, dialect),
+        AttachType.INET6_CONNECT: functools.partial(connect6, policy, dialect),
+        AttachType.UDP4_SENDMSG: functools.partial(sendmsg4, policy, dialect),
+        AttachType.UDP6_SENDMSG: functools.partial(sendmsg6, policy, dialect),
         AttachType.UDP4_RECVMSG: shown4,
         AttachType.UDP6_RECVMSG: shown6,
-        AttachType.INET4_GETSOCKNAME: show4(policy, own_and_steered=True) if dialect.steering else shown4,
-        AttachType.INET6_GETSOCKNAME: show6(policy, own_and_steered=True) if dialect.steering else shown6,
+        AttachType.INET4_GETSOCKNAME: own4 if dialect.steering else shown4,
+        AttachType.INET6_GETSOCKNAME: own6 if dialect.steering else shown6,
         AttachType.INET4_GETPEERNAME: shown4,
         AttachType.INET6_GETPEERNAME: shown6,
     }
     if dialect.steering:
-        codes[AttachType.SETSOCKOPT] = options(policy)
-        codes[AttachType.SOCK_OPS] = enter_listener(policy)
-    return tuple(BindingProgram(attach_type, codes[attach_type]) for attach_type in HOOKS if attach_type in codes)
+        makers[AttachType.SETSOCKOPT] = functools.partial(options, policy)
+        makers[AttachType.SOCK_OPS] = functools.partial(enter_listener, policy)
+    origin = _makers() + repr((policy, dialect)).encode()
+    return tuple(
+        BindingProgram(hook, _name(HOOKS[hook].letters, bytes([hook]) + origin), makers[hook])
+        for hook in HOOKS
+        if hook in makers
+    )

@@ -14,37 +14,35 @@ import os
 import socket
 from pathlib import Path
 
-_REFUSED, _ALLOWED, _FAILED = 0, 1, 2
+from ..kernel import process
+
+_REFUSED, _ALLOWED = 0, 1
 
 
 def takes_effect(cgroup: Path) -> bool:
     """Return whether a process in the cgroup is kept from making a raw socket, as every binding keeps it.
 
     The process is a child of ours, in a cgroup below that lives as long as it does, so the rule against processes in
-    inner cgroups is respected. Before it moves there it has to get such a socket, else its refusal would mean nothing.
+    inner cgroups is respected. We have to get such a socket ourselves, else its refusal would mean nothing.
     Raises OSError when the trial itself cannot be made.
     """
+    _make_raw_socket()
     place = cgroup / f"vserver-trial-{os.getpid()}"
     place.mkdir()
     try:
-        child = os.fork()
+        child = process.fork_into(place)
         if child == 0:
-            os._exit(_try(place))
+            os._exit(_try())
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         with contextlib.suppress(FileNotFoundError):
             place.rmdir()
-    if status == _FAILED:
-        raise OSError(f"a process could not make a raw socket and then be moved to {place}")
+    if status not in (_REFUSED, _ALLOWED):
+        raise OSError(f"a process could not try {place}: it ended with status {status}")
     return status == _REFUSED
 
 
-def _try(place: Path) -> int:
-    try:
-        _make_raw_socket()
-        (place / "cgroup.procs").write_text("0")
-    except OSError:
-        return _FAILED
+def _try() -> int:
     try:
         _make_raw_socket()
     except OSError:

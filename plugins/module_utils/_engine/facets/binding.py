@@ -8,6 +8,7 @@ While a guest runs, its addresses are on the host's interfaces and the binding's
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 from collections.abc import Mapping, Sequence
@@ -204,6 +205,13 @@ def require_tight(guest: Guest) -> None:
     """Raise :class:`~..errors.Unsupported` when this kernel cannot hold ``guest`` to its addresses."""
     if guest.binding.network == "bound":
         binding_attach.dialect()
+
+
+def prepare() -> None:
+    """Find out what this kernel can do, which processes forked from this one then know."""
+    with contextlib.suppress(Unsupported):
+        binding_attach.dialect()
+        binding_attach.can_steer()
 
 
 def attach(site: Site, guest: Guest) -> None:
