@@ -38,11 +38,12 @@ def guests(site: Site, names: Sequence[str] | None = None) -> list[dict[str, Any
 def state(site: Site, name: str) -> str:
     """``running``, ``frozen``, ``stopped``, or ``undefined`` when there is no record."""
     if running.read(site, name) is not None:
-        return _running_state(site, name)
+        return running_state(site, name)
     return "undefined" if store.load(site, name) is None else "stopped"
 
 
-def _running_state(site: Site, name: str) -> str:
+def running_state(site: Site, name: str) -> str:
+    """``running`` or ``frozen``, of a guest that runs."""
     return "frozen" if cgroup.frozen(_group(site, name)) else "running"
 
 
@@ -68,7 +69,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
     return {
         "name": name,
         "xid": record.xid,
-        "state": _running_state(site, name) if now else "stopped",
+        "state": running_state(site, name) if now else "stopped",
         "hostname": record.hostname,
         "addresses": [address.split("/")[0] for address in record.binding.addresses],
         "root": section(record.root),

@@ -116,7 +116,7 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
     changed = noted.before is None or bool(changes)
     before = {option: change.before for option, change in changes.items()}
     after = {option: change.after for option, change in changes.items()}
-    was = info.state(site, name)
+    was = info.running_state(site, name) if now else "stopped" if noted.before else "undefined"
     starts = power.starts(wish.state, was)
     warnings = power.in_the_way(site, guest) if starts else ()
     becomes = power.become(site, name, wish.state, was, lock, check)

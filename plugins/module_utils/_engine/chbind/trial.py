@@ -26,7 +26,10 @@ def takes_effect(cgroup: Path) -> bool:
     inner cgroups is respected. We have to get such a socket ourselves, else its refusal would mean nothing.
     Raises OSError when the trial itself cannot be made.
     """
-    _make_raw_socket()
+    try:
+        _make_raw_socket()
+    except OSError as error:
+        raise OSError(f"a process could not make a raw socket: {error.strerror}") from error
     place = cgroup / f"vserver-trial-{os.getpid()}"
     place.mkdir()
     try:

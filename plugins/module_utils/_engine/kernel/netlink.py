@@ -23,10 +23,9 @@ def dump(protocol: int, kind: int, request: bytes) -> Iterator[bytes]:
     return _answers(protocol, kind, _REQUEST | _DUMP, request)
 
 
-def change(kind: int, flags: int, request: bytes) -> None:
-    """Have rtnetlink(7) change something. Raises OSError with the kernel's answer."""
-    for _ignored in _answers(socket.NETLINK_ROUTE, kind, _REQUEST | _ACKNOWLEDGE | flags, request):
-        pass
+def route(kind: int, request: bytes, flags: int = 0) -> list[bytes]:
+    """Ask rtnetlink(7) for one thing, or to change it. Raises OSError with the kernel's answer."""
+    return list(_answers(socket.NETLINK_ROUTE, kind, _REQUEST | _ACKNOWLEDGE | flags, request))
 
 
 def _answers(protocol: int, kind: int, flags: int, request: bytes) -> Iterator[bytes]:
