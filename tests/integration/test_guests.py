@@ -63,6 +63,26 @@ def test_one_restart_for_all_that_needs_it(guests: Guests, site: Site) -> None:
     assert not lifecycle.bring(site, asked).changed
 
 
+def test_check_mode_foretells_the_restart_that_the_call_makes_necessary(guests: Guests, site: Site) -> None:
+    lifecycle.bring(site, wish(guests, "foretold"))
+    harder = wish(guests, "foretold", capabilities={"drop": ["kill"]})
+    for restart in (False, True):
+        asked = dataclasses.replace(harder, restart=restart)
+        for check in (True, False, True):
+            before = info.guest(site, "foretold")
+            ((alone), (listed,)) = lifecycle.bring(site, asked, check=True), bring(site, [asked], check=True)
+            outcome = lifecycle.bring(site, asked, check=check)
+            assert outcome.restart_required == alone.restart_required == listed.outcome.restart_required
+            assert bool(outcome.restart_required) is not restart
+            assert (outcome.changed, outcome.before, outcome.after) == (alone.changed, alone.before, alone.after)
+            if check:
+                assert outcome.subject == {**before, "memory_bytes": outcome.subject["memory_bytes"]}
+    for state in ("restarted", "stopped"):
+        weaker = wish(guests, "foretold", state, capabilities={"drop": []})
+        assert not lifecycle.bring(site, weaker, check=True).restart_required
+        assert not lifecycle.bring(site, weaker).restart_required
+
+
 def test_one_that_fails_keeps_no_other_from_being_done(guests: Guests, site: Site) -> None:
     bad = wish(guests, "part2", root={"template": "nosuch"})
     results = bring(site, [wish(guests, "part1"), bad, wish(guests, "part3")])

@@ -128,17 +128,14 @@ def _note(site: Site, guest: Guest, missing: dict[str, str]) -> dict[str, str]:
 
 def lost(guest: Guest) -> dict[str, str]:
     """The guest's own addresses that are not local on this host → the interface each belongs on."""
-    missing: dict[str, str] = {}
-    wanted_here = {text: ipaddress.ip_interface(text) for text in guest.binding.addresses}
-    absent = {text: own for text, own in wanted_here.items() if own.ip not in _LOOPBACK and not address.is_own(own.ip)}
-    if absent:
-        present = address.addresses()
-        local = {held.ip for entries in present.values() for held in entries}
-        for text, own in absent.items():
-            if own.ip not in local:
-                found = address.interface_for(own, present)
-                missing[text] = guest.binding.interface or found
-    return missing
+    own_addresses = {text: ipaddress.ip_interface(text) for text in guest.binding.addresses}
+    missing = {
+        text: own for text, own in own_addresses.items() if own.ip not in _LOOPBACK and not address.is_own(own.ip)
+    }
+    if guest.binding.interface is not None:
+        return dict.fromkeys(missing, guest.binding.interface)
+    present = address.addresses() if missing else {}
+    return {text: address.interface_for(own, present) for text, own in missing.items()}
 
 
 def _missing(guest: Guest) -> dict[str, str]:

@@ -28,6 +28,8 @@ _ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
 _NO_DETECTION = struct.pack("=I", 0x02)
 _ROUTE = struct.Struct("=BB5xBI")  # struct rtmsg: family, prefix length, type, flags
 _LOCAL_ROUTE, _MATCHED_ENTRY = 2, 0x2000  # RTN_LOCAL, RTM_F_FIB_MATCH
+#: No such address, and no route to it at all.
+_NOT_THERE = (errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
 _MESSAGE = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 
 
@@ -45,19 +47,22 @@ def addresses() -> dict[str, list[Address]]:
 
 
 def is_own(address: IP) -> bool:
-    """Whether an interface has ``address``, asked of the routing tables: in constant time, however many there are.
+    """Whether an interface has ``address``, in constant time, however many there are.
 
-    An IPv6 address whose duplicate address detection goes on may not be there yet. Before Linux 4.13 a neighbour on a
-    network of the loopback interface passes for one as well.
+    IPv4 has no such question, so the routing tables are asked; before Linux 4.13 a neighbour on a network of the
+    loopback interface passes for one as well. Raises OSError.
     """
-    family, length = (socket.AF_INET, 32) if address.version == 4 else (socket.AF_INET6, 128)
-    request = _ROUTE.pack(family, length, 0, _MATCHED_ENTRY) + netlink.attribute(_ADDRESS, address.packed)
+    wanted = netlink.attribute(_ADDRESS, address.packed)
     try:
-        (answer,) = netlink.route(_GET_ROUTE, request)
-    except OSError:  # no route to it at all
-        return False
+        if address.version == 6:
+            return bool(netlink.route(_GET, _MESSAGE.pack(socket.AF_INET6, 0, 0, 0, 0) + wanted))
+        (answer,) = netlink.route(_GET_ROUTE, _ROUTE.pack(socket.AF_INET, 32, 0, _MATCHED_ENTRY) + wanted)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return False
+        raise
     _family, matched, kind, _flags = _ROUTE.unpack_from(answer)
-    return bool(kind == _LOCAL_ROUTE and matched == length)
+    return bool(kind == _LOCAL_ROUTE and matched == 32)
 
 
 def interfaces() -> list[str]:
