@@ -128,10 +128,8 @@ def _note(site: Site, guest: Guest, missing: dict[str, str]) -> dict[str, str]:
 
 def lost(guest: Guest) -> dict[str, str]:
     """The guest's own addresses that are not local on this host → the interface each belongs on."""
-    own_addresses = {text: ipaddress.ip_interface(text) for text in guest.binding.addresses}
-    missing = {
-        text: own for text, own in own_addresses.items() if own.ip not in _LOOPBACK and not address.is_own(own.ip)
-    }
+    known = {text: ipaddress.ip_interface(text) for text in guest.binding.addresses}
+    missing = {text: own for text, own in known.items() if own.ip not in _LOOPBACK and not address.is_own(own.ip)}
     if guest.binding.interface is not None:
         return dict.fromkeys(missing, guest.binding.interface)
     present = address.addresses() if missing else {}
