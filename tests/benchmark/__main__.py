@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,13 +19,14 @@ from harness.environment import (
     SetupError,
     Workspace,
     confined,
+    controller_python,
     copy_tree,
     install_packages,
     make_environment,
     open_workspace,
 )
 
-from .catalogue import CATALOGUE, NETWORK
+from .catalogue import CATALOGUE, ENVIRONMENT, NETWORK, RIVAL_PACKAGES, RIVALS
 from .readme import MarkersMissing, rewrite
 
 _INSIDE = "ansible_collections.linux.vserver.tests.benchmark.inside"
@@ -46,8 +48,30 @@ def measure(names: Sequence[str]) -> int:
         say(missing)
     make_environment(space)
     copy_tree(space)
+    if set(names) & set(RIVALS):
+        _install_rivals(space)
     with confined(space) as (wrapper, outside):
         return _measure(space, [*wrapper, str(space.python), "-m", _INSIDE, *names], outside)
+
+
+def _install_rivals(space: Workspace) -> None:
+    """What others' modules need: Debian's packages, and a Python environment of their own."""
+    log, recipe = space.log("setup rivals"), Path(__file__).with_name("rivals.txt")
+    if subprocess.run(["dpkg", "--status", *RIVAL_PACKAGES], capture_output=True, check=False).returncode:
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *RIVAL_PACKAGES]
+        if space.call(install, log, cwd=space.run, extra={"DEBIAN_FRONTEND": "noninteractive"}):
+            raise SetupError(f"the packages {', '.join(RIVAL_PACKAGES)} could not be installed: see {log}")
+    requirements = [_REPOSITORY / "requirements.txt", recipe]
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in requirements)).hexdigest()
+    place = space.cache / f"venv-rivals-{digest[:16]}"
+    if not (place / ".complete").exists():
+        pip = [str(place / "bin" / "pip"), "install", "--disable-pip-version-check"]
+        words = [word for file in requirements for word in ("-r", str(file))]
+        for command in ([controller_python(), "-m", "venv", "--clear", str(place)], [*pip, *words]):
+            if space.call(command, log, cwd=space.run):
+                raise SetupError(f"the Python environment of others' modules could not be made: see {log}")
+        (place / ".complete").touch()
+    os.environ[ENVIRONMENT] = str(place)
 
 
 def _measure(space: Workspace, words: Sequence[str], outside: Mapping[str, str]) -> int:

@@ -9,16 +9,47 @@ Called as ``python -m …call CGROUP FUNCTION ARGUMENTS``. Loading the engine do
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine import fleet, info, lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
 
 from .measure import Stopwatch
 
+
+def _crowd(site: Site, template: str, first: int, count: int, state: str) -> None:
+    """Bring guests that will sleep to ``state``, those with the numbers from ``first`` on."""
+    wishes = [
+        Wish(
+            f"fleet{number}",
+            {
+                "root": {"template": template},
+                "binding": {"addresses": [address(number)], "interface": "lo"},
+                "capabilities": {},
+                "limits": {},
+                "context": {"init": ["/bin/sleep", "infinity"], "timeout": 0},
+            },
+            state,
+            keep_data=False,
+        )
+        for number in range(first, first + count)
+    ]
+    failed = [result.error for result in fleet.bring_all(site, wishes, parallel=os.cpu_count() or 1, check=False)]
+    if any(failed):
+        raise next(error for error in failed if error)
+
+
+def address(number: int) -> str:
+    """The address of guest ``number`` of a crowd."""
+    return f"10.200.{number // 200}.{number % 200 + 1}/32"
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "crowd": _crowd,
     "info.guests": info.guests,
     "lifecycle.configure": lifecycle.configure,
     "lifecycle.set_state": lifecycle.set_state,

@@ -24,6 +24,8 @@ class Entry:
 
 #: How many guests make up a crowd, for what is told per guest.
 CROWD = 20
+#: How many are in a list that a module gets, and how many of such lists a host takes here.
+LIST, LISTS = 100, 10
 
 CATALOGUE: Mapping[str, Entry] = {
     "clone": Entry("Clone a Debian template", "ms", 5),
@@ -38,6 +40,22 @@ CATALOGUE: Mapping[str, Entry] = {
     "mounts": Entry("Lines that one guest adds to the host's mount table", "mounts"),
     "disk": Entry("Disk space of a fresh clone", "KiB"),
     "module-noop": Entry("An Ansible task that finds nothing to change", "ms", 5),
+    "list-noop": Entry(f"An Ansible task that finds nothing to change for {LIST} running guests", "ms", 5),
+    "list-start": Entry(f"Clone and start {LIST} guests in one call, for each", "ms", 3),
+    "fleet-start": Entry(f"Clone and start the last {LIST} of {LIST * LISTS:,} guests, for each", "ms"),
+    "fleet-noop": Entry(f"Find nothing to change in the last {LIST} of {LIST * LISTS:,} guests, for each", "ms"),
+    "fleet-info": Entry(f"Tell all about {LIST * LISTS:,} running guests, for each", "ms"),
+    "fleet-stop": Entry(f"Stop {LIST} of {LIST * LISTS:,} guests, for each", "ms"),
+    "fleet-memory": Entry(f"Host memory for each of {LIST * LISTS:,} idle guests", "KiB"),
+    "fleet-mounts": Entry("Lines that each of them adds to the host's mount table", "mounts"),
+    "fleet-groups": Entry("Control groups that each of them adds, over all hierarchies", "groups"),
+    "fleet-addresses": Entry("Addresses that each of them, with one IPv4 address, adds", "addresses"),
+    "lxc-create": Entry(f"Ansible: create and start {CROWD} guests", "ms"),
+    "lxc-noop": Entry(f"Ansible: find {CROWD} guests running", "ms", 3),
+    "lxc-destroy": Entry(f"Ansible: destroy {CROWD} running guests", "ms"),
+    "podman-create": Entry(f"Ansible: create and start {CROWD} guests", "ms"),
+    "podman-noop": Entry(f"Ansible: find {CROWD} guests running", "ms", 3),
+    "podman-destroy": Entry(f"Ansible: destroy {CROWD} running guests", "ms"),
 }
 
 #: Figures of the network, of which more is better: the host's own process, a guest, a guest behind veth and bridge.
@@ -48,3 +66,8 @@ NETWORK: Mapping[str, Entry] = {
     "net-connect-out": Entry("TCP connections made by the guest", "/s", 8),
     "net-datagram": Entry("UDP packets taken and answered", "/s", 8),
 }
+
+#: Figures beside other modules of Ansible, what those take of Debian, and what says where their environment is.
+RIVALS = tuple(f"{name}-{step}" for name in ("lxc", "podman") for step in ("create", "noop", "destroy"))
+RIVAL_PACKAGES = ("lxc", "podman", "python3-lxc")
+ENVIRONMENT = "VSERVER_RIVALS"

@@ -9,11 +9,8 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, runtime, store
@@ -21,12 +18,14 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.facets impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 
 from ..integration.guests import SLEEP
+from . import fleets, rivals
 from .catalogue import CROWD
 from .ground import Ground
-from .measure import Sample, Say, Stopwatch, alternate
+from .measure import Say, Stopwatch
+from .memory import MemoryOf
 from .peers import copy
+from .sides import Measure, Values, ansible, call, side_by_side
 
-_CALL = f"{__package__}.call"
 _BOOT_PATIENCE = 60.0
 #: Starts a guest as a module does: in a process of its own, which ends.
 _START = """
@@ -37,36 +36,13 @@ lifecycle.set_state(Site(cgroup=sys.argv[1]), sys.argv[2], "started", {})
 """
 
 
-@dataclass(frozen=True)
-class Values:
-    """What both sides took, and what the other one was."""
-
-    ours: float
-    peers: float | None = None
-    peer: str | None = None
-
-
-Measure = Callable[[Ground, int, Say], Values]
-
-
-def _call(ground: Ground, function: str, *arguments: object) -> float:
-    """The milliseconds that one call into the engine takes. A failed one says why on standard error."""
-    command = [sys.executable, "-m", _CALL, ground.site.cgroup, function, json.dumps(arguments)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-
-
-def _side_by_side(ours: Sample, peer: Sample | None, doing: str | None, rounds: int, say: Say) -> Values:
-    value, other = alternate(ours, peer, rounds, say)
-    return Values(value, other, doing)
-
-
 def clone(ground: Ground, rounds: int, say: Say) -> Values:
     target = ground.site.state / "copy"
 
     def ours() -> float:
         ground.guests.made.append("clone")
         os.sync()
-        took = _call(ground, "lifecycle.configure", "clone", "root", {"template": ground.guests.template})
+        took = call(ground, "lifecycle.configure", "clone", "root", {"template": ground.guests.template})
         ground.guests.remove_all()
         return took
 
@@ -78,7 +54,7 @@ def clone(ground: Ground, rounds: int, say: Say) -> Values:
         subprocess.run(["rm", "-rf", "--", str(target)], check=True)
         return watch.milliseconds
 
-    return _side_by_side(ours, peer, "cp -a", rounds, say)
+    return side_by_side(ours, peer, "cp -a", rounds, say)
 
 
 def _cycle(ground: Ground, rounds: int, say: Say, of_start: bool) -> Values:
@@ -87,8 +63,8 @@ def _cycle(ground: Ground, rounds: int, say: Say, of_start: bool) -> Values:
     ground.peers.define("peer", SLEEP)
 
     def ours() -> float:
-        start = _call(ground, "lifecycle.set_state", "cycle1", "started", {})
-        stop = _call(ground, "lifecycle.set_state", "cycle1", "stopped", {})
+        start = call(ground, "lifecycle.set_state", "cycle1", "started", {})
+        stop = call(ground, "lifecycle.set_state", "cycle1", "stopped", {})
         return start if of_start else stop
 
     def peer() -> float:
@@ -100,7 +76,7 @@ def _cycle(ground: Ground, rounds: int, say: Say, of_start: bool) -> Values:
         return (start if of_start else stop).milliseconds
 
     verb = "run" if of_start else "delete --force"
-    return _side_by_side(ours, peer, f"{ground.peers.name} {verb}", rounds, say)
+    return side_by_side(ours, peer, f"{ground.peers.name} {verb}", rounds, say)
 
 
 def start(ground: Ground, rounds: int, say: Say) -> Values:
@@ -132,7 +108,7 @@ def boot(ground: Ground, rounds: int, say: Say) -> Values:
         ground.peers.delete("peer")
         return watch.milliseconds
 
-    return _side_by_side(ours, peer, f"{ground.peers.name} create, start", rounds, say)
+    return side_by_side(ours, peer, f"{ground.peers.name} create, start", rounds, say)
 
 
 def _wait_booted(pid: int) -> None:
@@ -157,9 +133,9 @@ def configure_noop(ground: Ground, rounds: int, say: Say) -> Values:
     assert not lifecycle.configure(ground.site, name, "binding", options).changed
 
     def ours() -> float:
-        return _call(ground, "lifecycle.configure", name, "binding", options)
+        return call(ground, "lifecycle.configure", name, "binding", options)
 
-    return _side_by_side(ours, None, None, rounds, say)
+    return side_by_side(ours, None, None, rounds, say)
 
 
 def guest_info(ground: Ground, rounds: int, say: Say) -> Values:
@@ -168,7 +144,7 @@ def guest_info(ground: Ground, rounds: int, say: Say) -> Values:
         lifecycle.set_state(ground.site, name, "started", {})
 
     def ours() -> float:
-        return _call(ground, "info.guests", names)
+        return call(ground, "info.guests", names)
 
     def peer() -> float:
         watch = Stopwatch()
@@ -178,7 +154,7 @@ def guest_info(ground: Ground, rounds: int, say: Say) -> Values:
         assert len(json.loads(answer)) == len(names), answer
         return watch.milliseconds
 
-    return _side_by_side(ours, peer, f"{ground.peers.name} list", rounds, say)
+    return side_by_side(ours, peer, f"{ground.peers.name} list", rounds, say)
 
 
 def attach(ground: Ground, rounds: int, say: Say) -> Values:
@@ -194,7 +170,7 @@ def attach(ground: Ground, rounds: int, say: Say) -> Values:
         cgroup.remove(layout, ground.site.guest_cgroup(name))
         return watch.milliseconds
 
-    return _side_by_side(ours, None, None, rounds, say)
+    return side_by_side(ours, None, None, rounds, say)
 
 
 def readdress(ground: Ground, rounds: int, say: Say) -> Values:
@@ -203,9 +179,9 @@ def readdress(ground: Ground, rounds: int, say: Say) -> Values:
     addresses = itertools.cycle(["127.200.0.2", "127.200.0.1"])
 
     def ours() -> float:
-        return _call(ground, "lifecycle.configure", name, "binding", {"addresses": [next(addresses)]})
+        return call(ground, "lifecycle.configure", name, "binding", {"addresses": [next(addresses)]})
 
-    return _side_by_side(ours, None, None, rounds, say)
+    return side_by_side(ours, None, None, rounds, say)
 
 
 def memory(ground: Ground, rounds: int, say: Say) -> Values:
@@ -213,13 +189,13 @@ def memory(ground: Ground, rounds: int, say: Say) -> Values:
     others = [f"peer{number}" for number in range(1, CROWD + 1)]
     for name in others:
         ground.peers.define(name, SLEEP)
-    used = _MemoryOf(ground.site.cgroup)
+    used = MemoryOf(ground.site.cgroup)
 
     def ours() -> float:
         before = used.kibibytes()
         for name in names:
             # A process that has loaded more, or goes on, would share with the supervisor what a module leaves to it.
-            _call(ground, "lifecycle.set_state", name, "started", {})
+            call(ground, "lifecycle.set_state", name, "started", {})
         growth = used.kibibytes() - before
         for name in names:
             lifecycle.set_state(ground.site, name, "stopped", {})
@@ -231,53 +207,7 @@ def memory(ground: Ground, rounds: int, say: Say) -> Values:
             return (used.kibibytes() - before) / CROWD
 
     with used.charged():
-        return _side_by_side(ours, peer, f"{ground.peers.name} run", rounds, say)
-
-
-class _MemoryOf:
-    """The memory of a control group: all that its processes made the kernel take, but for what it could drop at once.
-
-    The machine's free memory would tell of everybody's doings.
-    """
-
-    def __init__(self, group: str) -> None:
-        self._layout = cgroup.layout()
-        self._name = f"{group}/callers"
-        top = self._layout.controllers.get("memory")
-        if top is None:
-            raise RuntimeError("there is no memory controller")
-        self._top, self._group = top, top / group
-
-    @contextmanager
-    def charged(self) -> Iterator[None]:
-        """Have what this process starts charged to the group as well."""
-        v2 = self._top == self._layout.unified
-        callers = cgroup.create(self._layout, self._name) if v2 else self._top / self._name
-        callers.mkdir(parents=True, exist_ok=True)
-        home = self._home()
-        (callers / "cgroup.procs").write_text("0")
-        try:
-            yield
-        finally:
-            (home / "cgroup.procs").write_text("0")
-
-    def _home(self) -> Path:
-        """Where this process is now."""
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _ignored, controllers, path = line.split(":", 2)
-            if "memory" in controllers.split(",") or (not controllers and self._top == self._layout.unified):
-                return self._top / path.lstrip("/")
-        raise RuntimeError("this process is in no group of the memory controller")
-
-    def kibibytes(self) -> float:
-        stat = dict(line.split() for line in (self._group / "memory.stat").read_text().splitlines())
-        if self._top == self._layout.unified:
-            used = int((self._group / "memory.current").read_text())
-            droppable = int(stat["file"]) - int(stat["shmem"])
-        else:
-            used = int((self._group / "memory.usage_in_bytes").read_text())
-            droppable = int(stat["total_cache"]) - int(stat["total_shmem"])
-        return (used - droppable) / 1024
+        return side_by_side(ours, peer, f"{ground.peers.name} run", rounds, say)
 
 
 def mounts(ground: Ground, rounds: int, say: Say) -> Values:
@@ -300,7 +230,7 @@ def mounts(ground: Ground, rounds: int, say: Say) -> Values:
         with ground.peers.running(others):
             return (count() - before) / CROWD
 
-    return _side_by_side(ours, peer, f"{ground.peers.name} run", rounds, say)
+    return side_by_side(ours, peer, f"{ground.peers.name} run", rounds, say)
 
 
 def disk(ground: Ground, rounds: int, say: Say) -> Values:
@@ -322,29 +252,19 @@ def disk(ground: Ground, rounds: int, say: Say) -> Values:
         finally:
             subprocess.run(["rm", "-rf", "--", str(target)], check=True)
 
-    return _side_by_side(ours, peer, "cp -a", rounds, say)
+    return side_by_side(ours, peer, "cp -a", rounds, say)
 
 
 def module_noop(ground: Ground, rounds: int, say: Say) -> Values:
     (name,) = ground.crowd("module", 1)
 
-    def task(*words: str) -> float:
-        watch = Stopwatch()
-        command = ["ansible", "localhost", "--inventory", "localhost,", "--connection", "local", *words]
-        # Finding an interpreter is Ansible's business, not the module's.
-        command += ["--extra-vars", f"ansible_python_interpreter={sys.executable}"]
-        with watch.running():
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0 and '"changed": false' in result.stdout, result
-        return watch.milliseconds
-
     def ours() -> float:
-        return task("--module-name", "linux.vserver.context", "--args", f"name={name} state=stopped timeout=30")
+        return ansible("--module-name", "linux.vserver.context", "--args", f"name={name} state=stopped timeout=30")
 
     def peer() -> float:
-        return task("--module-name", "ansible.builtin.ping")
+        return ansible("--module-name", "ansible.builtin.ping")
 
-    return _side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)
+    return side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -360,4 +280,6 @@ MEASURES: Mapping[str, Measure] = {
     "mounts": mounts,
     "disk": disk,
     "module-noop": module_noop,
+    **fleets.MEASURES,
+    **rivals.MEASURES,
 }

@@ -22,6 +22,10 @@ PERFORMANCE, NETWORKING = "performance", "network"
 _LARGER = {"ms": (1000.0, "s", 1000.0), "KiB": (1024.0, "MiB", 1024.0), "B/s": (1e9, "GB/s", 1e9)}
 
 
+#: Units that a figure's description names already.
+_COUNTED = ("mounts", "groups", "addresses")
+
+
 class MarkersMissing(Exception):
     """The document does not say where the table goes."""
 
@@ -39,7 +43,7 @@ def quantity(value: float, unit: str) -> str:
         _ignored, unit, divisor = _LARGER[unit]
         value /= divisor
     text = f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
-    return text if unit == "mounts" else f"{text} {unit}"
+    return text if unit in _COUNTED else f"{text} {unit}"
 
 
 def proportion(ratio: float | None) -> str:

@@ -1,0 +1,165 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures of many guests: lists of a hundred, and a thousand on one host."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import address, cgroup
+
+from ..integration.guests import SLEEP
+from .call import address as address_of
+from .catalogue import LIST, LISTS
+from .ground import Ground
+from .measure import Say, Stopwatch
+from .memory import MemoryOf
+from .sides import Measure, Values, ansible, call, side_by_side
+
+#: The most of the machine's free memory that a fleet may take.
+_SHARE = 0.6
+
+
+def _bring(ground: Ground, first: int, state: str) -> float:
+    """The milliseconds for each of a hundred guests."""
+    ground.guests.made += [f"fleet{number}" for number in range(first, first + LIST) if state != "absent"]
+    return call(ground, "crowd", ground.guests.template, first, LIST, state) / LIST
+
+
+def list_noop(ground: Ground, rounds: int, say: Say) -> Values:
+    _bring(ground, 0, "started")
+    listed = [
+        {
+            "name": f"fleet{number}",
+            "template": ground.guests.template,
+            "addresses": [address_of(number)],
+            "interface": "lo",
+            "init": list(SLEEP),
+            "timeout": 0,
+        }
+        for number in range(LIST)
+    ]
+    arguments = json.dumps({"guests": listed})
+
+    def ours() -> float:
+        return ansible("--module-name", "linux.vserver.guests", "--args", arguments)
+
+    def peer() -> float:
+        return ansible("--module-name", "ansible.builtin.ping")
+
+    return side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)
+
+
+def list_start(ground: Ground, rounds: int, say: Say) -> Values:
+    others = [f"peer{number}" for number in range(1, LIST // 5 + 1)]
+    for name in others:
+        ground.peers.define(name, SLEEP)
+
+    def ours() -> float:
+        took = _bring(ground, 0, "started")
+        _bring(ground, 0, "absent")
+        return took
+
+    def peer() -> float:
+        watch = Stopwatch()
+        with watch.running():
+            for name in others:
+                ground.peers.run(name)
+        for name in others:
+            ground.peers.delete(name)
+        return watch.milliseconds / len(others)
+
+    return side_by_side(ours, peer, f"{ground.peers.name} run, one after the other", rounds, say)
+
+
+def _counts() -> dict[str, int]:
+    """What of the host's tables guests could fill."""
+    layout = cgroup.layout()
+    return {
+        "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
+        "groups": sum(len(directories) for top in layout.tops for _path, directories, _files in os.walk(top)),
+        "addresses": sum(map(len, address.addresses().values())),
+    }
+
+
+@functools.cache
+def _fleet(site: str) -> dict[str, Values]:
+    """Holds what the one run has found, which all figures of the fleet are from."""
+    return {}
+
+
+def _measured(ground: Ground, say: Say) -> dict[str, Values]:
+    found = _fleet(ground.site.cgroup)
+    if not found:
+        used = MemoryOf(ground.site.cgroup)
+        with used.charged():
+            found.update(_measure(ground, used, say))
+    return found
+
+
+def _measure(ground: Ground, used: MemoryOf, say: Say) -> dict[str, Values]:
+    memory, before, firsts = used.kibibytes(), _counts(), range(0, LIST * LISTS, LIST)
+    taken: dict[str, list[float]] = {}
+
+    def each(step: str, act: Callable[[int], float], hundreds: range) -> None:
+        taken[step] = []
+        for first in hundreds:
+            taken[step].append(act(first))
+            say(f"{step} {first + 1} to {first + LIST}: {taken[step][-1]:.1f} ms each")
+
+    _bring(ground, firsts[0], "started")  # fills caches
+    _bring(ground, firsts[0], "absent")
+
+    def start(first: int) -> float:
+        room = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+        growth = used.kibibytes() - memory
+        if growth * LISTS > _SHARE * room * max(first // LIST, 1):
+            raise RuntimeError(f"{LIST * LISTS} guests would take {growth * LISTS / 1024:.0f} MiB")
+        return _bring(ground, first, "started")
+
+    def told(first: int) -> float:
+        names = [f"fleet{number}" for number in range(first, first + LIST)]
+        return call(ground, "info.guests", names) / LIST
+
+    each("start", start, firsts)
+    count = LIST * LISTS
+    after = _counts()
+    grown = {name: Values((after[name] - before[name]) / count) for name in after}
+    kept = Values((used.kibibytes() - memory) / count)
+    each("find nothing to change in", lambda first: _bring(ground, first, "started"), firsts)
+    all_told = call(ground, "info.guests", None) / count
+    each("tell of", told, firsts[:1])
+    each("stop", lambda first: _bring(ground, first, "stopped"), firsts)
+    each("remove", lambda first: _bring(ground, first, "absent"), firsts)
+    assert _counts() == before, (_counts(), before)
+    starts, noops, stops = taken["start"], taken["find nothing to change in"], taken["stop"]
+    return {
+        "fleet-start": Values(starts[-1], starts[0], f"the first {LIST}"),
+        "fleet-noop": Values(noops[-1], noops[0], f"the first {LIST}"),
+        "fleet-info": Values(all_told, taken["tell of"][0], f"{LIST} of them"),
+        "fleet-stop": Values(stops[0], stops[-1], f"the last {LIST}"),
+        "fleet-memory": kept,
+        **{f"fleet-{name}": value for name, value in grown.items()},
+    }
+
+
+def _of_the_fleet(name: str) -> Measure:
+    def measure(ground: Ground, rounds: int, say: Say) -> Values:
+        return _measured(ground, say)[name]
+
+    return measure
+
+
+MEASURES: Mapping[str, Measure] = {
+    "list-noop": list_noop,
+    "list-start": list_start,
+    **{
+        f"fleet-{what}": _of_the_fleet(f"fleet-{what}")
+        for what in ("start", "noop", "info", "stop", "memory", "mounts", "groups", "addresses")
+    },
+}
