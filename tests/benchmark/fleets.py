@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import address, cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from ..integration.guests import SLEEP
 from .call import address as address_of
@@ -32,7 +33,9 @@ def _bring(ground: Ground, first: int, state: str) -> float:
 
 
 def list_noop(ground: Ground, rounds: int, say: Say) -> Values:
-    _bring(ground, 0, "started")
+    # The module's own site: only the control group differs.
+    there = Ground(Site(), ground.guests, ground.peers)
+    _bring(there, 0, "started")
     listed = [
         {
             "name": f"fleet{number}",
@@ -52,7 +55,10 @@ def list_noop(ground: Ground, rounds: int, say: Say) -> Values:
     def peer() -> float:
         return ansible("--module-name", "ansible.builtin.ping")
 
-    return side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)
+    try:
+        return side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)
+    finally:
+        _bring(there, 0, "absent")
 
 
 def list_start(ground: Ground, rounds: int, say: Say) -> Values:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import runtime, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, runtime, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -55,6 +55,7 @@ def opened(say: Callable[[str], None]) -> Iterator[Ground]:
     # A host's /run is in memory, whatever the directory is that the harness put there.
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", str(SITE.run)], check=True)
     store.prepare(SITE)
+    engine_file.ensure(SITE)
     say("template: fetched from the cache, or built now")
     directory = templates.debian(Path(os.environ["VSERVER_TEST_CACHE"]), _network())
     layout = cgroup.layout()

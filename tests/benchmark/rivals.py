@@ -86,7 +86,9 @@ class Rival:
                 text=True,
                 check=False,
             )
-        assert result.returncode == 0 and f"changed={int(changes)} " in result.stdout, result
+        assert result.returncode == 0 and f"changed={int(changes)} " in result.stdout, (
+            result.stdout[:3000] + result.stderr
+        )
         return watch.milliseconds
 
 

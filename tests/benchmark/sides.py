@@ -48,5 +48,5 @@ def ansible(*words: str) -> float:
     command += ["--extra-vars", f"ansible_python_interpreter={sys.executable}"]
     with watch.running():
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0 and '"changed": false' in result.stdout, result
+    assert result.returncode == 0 and '"changed": false' in result.stdout, result.stdout[:2000] + result.stderr
     return watch.milliseconds

@@ -16,10 +16,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from .. import _engine
 from .._engine.errors import InvalidInput, VserverError
 from .._engine.outcome import Outcome
 from .._engine.site import Site
-from . import arguments
+from . import arguments, compiled
 
 #: What the engine imports beyond the standard library, and the package that brings it.
 _LIBRARIES = {
@@ -149,6 +150,7 @@ def _guarded(module: AnsibleModule, call: Callable[[], Any]) -> Any:
     if os.geteuid() != 0:
         module.fail_json(msg=f"this needs root on the host, and ran as uid {os.geteuid()}. Use 'become: true'.")
     try:
+        compiled.prefer(_engine, Site().program)
         return call()
     except VserverError as error:
         failure = {"msg": str(error), "what": error.what, "why": error.why, "remedy": error.remedy}

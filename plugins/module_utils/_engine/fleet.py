@@ -93,6 +93,8 @@ def _attempt(site: Site, registry: Registry, wish: Wish) -> Result:
 
 def _done(site: Site, wishes: Sequence[Wish], parallel: int) -> dict[str, Result]:
     """Record all of it, then make it true in children, each of which reads only what its own guest has."""
+    if not wishes:
+        return {}
     noted = lifecycle.note(site, [wish for wish in wishes if wish.state != "absent"])
     failed = {name: answer for name, answer in noted.items() if isinstance(answer, VserverError)}
     known = {name: answer for name, answer in noted.items() if isinstance(answer, lifecycle.Noted)}
