@@ -96,9 +96,8 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
     """The limits in force, from the guest's cgroup; rlimits as they were last set."""
     if now is None:
         return None
-    groups = {
-        controller: top / inner_cgroup(site, guest.name) for controller, top in cgroup.layout().controllers.items()
-    }
+    inner = inner_cgroup(site, guest.name)
+    groups = {controller: top / inner for controller, top in cgroup.layout().controllers.items()}
     return Limits(
         _read_memory(groups.get("memory")),
         _read_cpus(groups.get("cpu")),
