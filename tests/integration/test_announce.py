@@ -93,6 +93,21 @@ def test_an_address_that_was_there_stays_and_is_not_announced(guests: Guests, si
     assert OWN in local(wire.here) and OWN6 not in local(wire.here)
 
 
+def test_the_host_does_not_take_a_guests_address_as_its_own(guests: Guests, site: Site, wire: Link) -> None:
+    """For a destination that is more like it than the host's is; and what sees to that goes with the guest."""
+
+    def said(*words: str) -> str:
+        return subprocess.run(["ip", "-6", *words], capture_output=True, text=True, check=True).stdout
+
+    own, neighbour = "2001:db8:77::10", "2001:db8:77::11"
+    guests.start("lent", addresses=[own], init=SLEEP)
+    assert f"src {HOST6.split('/')[0]} " in said("route", "get", neighbour)
+    lifecycle.set_state(site, "lent", "stopped", {"timeout": 0})
+    assert own not in said("addrlabel", "list")
+    subprocess.run(["ip", "address", "add", f"{own}/64", "dev", wire.here, "nodad"], check=True)
+    assert f"src {own} " in said("route", "get", neighbour), "the kernel would not have taken it anyway"
+
+
 def test_a_live_change_announces_what_it_adds(guests: Guests, site: Site, wire: Link) -> None:
     guests.start("changed", addresses=[OWN], init=SLEEP)
     with wire.ear() as ear:

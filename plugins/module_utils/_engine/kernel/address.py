@@ -30,6 +30,12 @@ _ROUTE = struct.Struct("=BB5xBI")  # struct rtmsg: family, prefix length, type, 
 _LOCAL_ROUTE, _MATCHED_ENTRY = 2, 0x2000  # RTN_LOCAL, RTM_F_FIB_MATCH
 #: No such address, and no route to it at all.
 _NOT_THERE = (errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
+#: linux/if_addrlabel.h; struct ifaddrlblmsg: family, prefix length, index of an interface.
+_NEW_LABEL, _DELETE_LABEL = 72, 73
+_LABEL_ADDRESS, _LABEL = 1, 2
+_LABEL_MESSAGE = struct.Struct("=BxBxI4x")
+#: "vs". The kernel's own labels, and those that operators give, are small numbers.
+_OURS = struct.pack("=I", 0x7673)
 _MESSAGE = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 
 
@@ -88,7 +94,12 @@ def has_ipv6() -> bool:
 
 
 def add(interface: str, address: Address) -> None:
-    """Put ``address`` on ``interface``; it may be there already. Raises OSError, also for an unknown interface."""
+    """Put ``address`` on ``interface``; it may be there already. Raises OSError, also for an unknown interface.
+
+    Nobody gets it as a source who has not asked for it: of several IPv6 addresses on an interface the kernel would take
+    the one that is most like the destination.
+    """
+    _set_apart(_NEW_LABEL, interface, address, harmless=errno.EEXIST)
     _change("add", interface, address, harmless=errno.EEXIST)
 
 
@@ -96,6 +107,23 @@ def remove(interface: str, address: Address) -> None:
     """Take ``address`` off ``interface``; it and the interface may be gone already. Raises OSError."""
     if interface in interfaces():
         _change("del", interface, address, harmless=errno.EADDRNOTAVAIL)
+    _set_apart(_DELETE_LABEL, interface, address, harmless=errno.ESRCH)
+
+
+def _set_apart(kind: int, interface: str, address: Address, harmless: int) -> None:
+    """Give an address a label that no destination has, or take it away (RFC 6724, rule 6; ip-addrlabel(8)).
+
+    On the loopback interface rule 5, which prefers addresses of the outgoing interface, does the same.
+    """
+    if address.version == 4 or interface == "lo":
+        return
+    request = _LABEL_MESSAGE.pack(socket.AF_INET6, address.max_prefixlen, 0)
+    request += netlink.attribute(_LABEL_ADDRESS, address.packed) + netlink.attribute(_LABEL, _OURS)
+    try:
+        netlink.route(kind, request, _CREATE_ONLY if kind == _NEW_LABEL else 0)
+    except OSError as error:
+        if error.errno != harmless:
+            raise OSError(error.errno, f"label {address.ip}: {error.strerror}") from error
 
 
 def _change(command: str, interface: str, address: Address, harmless: int) -> None:
