@@ -61,7 +61,7 @@ keyed_groups:
   - key: vserver_info.root.template
     prefix: template
 compose:
-  vserver_address: vserver_info.addresses | first | default(none)
+  first_address: vserver_info.addresses | first | default(none)
 """
 
 import json

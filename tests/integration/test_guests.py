@@ -172,7 +172,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def test_facets_one_by_one_guest_and_guests_end_the_same(run: Ansible) -> None:
+def test_facets_one_by_one_role_guest_and_guests_end_the_same(run: Ansible) -> None:
     whole = {
         ("capabilities_" if module == "capabilities" else "") + option: value
         for module, options in SETTINGS.items()
@@ -188,8 +188,10 @@ def test_facets_one_by_one_guest_and_guests_end_the_same(run: Ansible) -> None:
         }
         for module, options in SETTINGS.items()
     ]
+    role = {f"vserver_guest_{option}": value for option, value in {"name": "same", **whole}.items()}
     ways: list[list[Mapping[str, Any]]] = [
         steps,
+        [{"ansible.builtin.include_role": {"name": "linux.vserver.guest"}, "vars": role}],
         [{"linux.vserver.guest": {"name": "same", **whole}}],
         [{"linux.vserver.guests": {"guests": [{"name": "same", **whole}]}}],
     ]
@@ -197,17 +199,18 @@ def test_facets_one_by_one_guest_and_guests_end_the_same(run: Ansible) -> None:
     for way in ways:
         try:
             *_before, last = run.tasks(*way)
-            assert not last["failed"], last["msg"]
+            assert not last.get("failed"), last["msg"]
             record = dataclasses.asdict(store.require(Site(), "same"))
             (guest,) = run.do("guest_info", names=["same"])["guests"]
             for passing in ("pid", "started_at", "memory_bytes", "disk_bytes"):
                 del guest[passing]
             found.append((record, guest))
-            again = run.tasks(*ways[1], *ways[2])
+            again = run.tasks(*ways[2], *ways[3])
             assert [result["changed"] for result in again] == [False, False]
         finally:
             remove(run, "same")
-    assert found[0] == found[1] == found[2]
+    assert found[0][1]["state"] == "running"
+    assert all(each == found[0] for each in found)
 
 
 def test_guests_as_a_task(run: Ansible) -> None:
