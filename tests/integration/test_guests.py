@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import 
 from .guests import SLEEP, Guests
 from .test_concurrency import at_once
 from .test_crash import crash_everywhere
-from .test_modules import STATE, TEMPLATE, Ansible, files, remove, run
+from .test_modules import STATE, TEMPLATE, Ansible, ansible, files, remove, run
 
 __all__ = ["run"]
 
@@ -172,7 +173,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def test_facets_one_by_one_role_guest_and_guests_end_the_same(run: Ansible) -> None:
+def test_facets_one_by_one_role_guest_and_guests_end_the_same(run: Ansible, tmp_path: Path) -> None:
     whole = {
         ("capabilities_" if module == "capabilities" else "") + option: value
         for module, options in SETTINGS.items()
@@ -188,24 +189,31 @@ def test_facets_one_by_one_role_guest_and_guests_end_the_same(run: Ansible) -> N
         }
         for module, options in SETTINGS.items()
     ]
-    role = {f"vserver_guest_{option}": value for option, value in {"name": "same", **whole}.items()}
-    ways: list[list[Mapping[str, Any]]] = [
-        steps,
-        [{"ansible.builtin.include_role": {"name": "linux.vserver.guest"}, "vars": role}],
-        [{"linux.vserver.guest": {"name": "same", **whole}}],
-        [{"linux.vserver.guests": {"guests": [{"name": "same", **whole}]}}],
-    ]
+    named = {"name": "same", **whole}
+    role = {f"vserver_guest_{option}": value for option, value in named.items()}
+    play = {"hosts": "localhost", "gather_facts": False, "roles": [{"role": "linux.vserver.guest", "vars": role}]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+
+    def done(*tasks: Mapping[str, Any]) -> None:
+        results = run.tasks(*tasks)
+        assert not [result["msg"] for result in results if result["failed"]]
+
+    one, many = {"linux.vserver.guest": named}, {"linux.vserver.guests": {"guests": [named]}}
     found = []
-    for way in ways:
+    for way in (
+        lambda: done(*steps),
+        lambda: ansible(str(tmp_path / "play.yml")),
+        lambda: done(one),
+        lambda: done(many),
+    ):
         try:
-            *_before, last = run.tasks(*way)
-            assert not last.get("failed"), last["msg"]
+            way()
             record = dataclasses.asdict(store.require(Site(), "same"))
             (guest,) = run.do("guest_info", names=["same"])["guests"]
             for passing in ("pid", "started_at", "memory_bytes", "disk_bytes"):
                 del guest[passing]
             found.append((record, guest))
-            again = run.tasks(*ways[2], *ways[3])
+            again = run.tasks(one, many)
             assert [result["changed"] for result in again] == [False, False]
         finally:
             remove(run, "same")
