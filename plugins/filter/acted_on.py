@@ -18,6 +18,7 @@ short_description: Turn the guests of a selection into options of module guests
 description:
   - A guest of the inventory has every option of module M(linux.vserver.guests) as a variable, with C(vserver_) before
     it. Its name on its host is C(vserver_name), or its name in the inventory.
+  - C(data), the directories that M(linux.vserver.rebuild) keeps, may be there, too.
   - A guest with none of these variables has been found on its host by P(linux.vserver.guests#inventory), and nobody has
     said what it shall be. It is left out where no O(state) is asked for.
 version_added: 0.2.0
@@ -39,7 +40,9 @@ options:
     type: dict
     required: true
   state:
-    description: The only thing to ask of each guest. Without it, all that is said of them.
+    description:
+      - The only thing to ask of each guest. Without it, all that is said of them.
+      - V(rebuilt) turns them into options of M(linux.vserver.rebuild), and insists that C(data) is said of each.
     type: str
 """
 
@@ -57,7 +60,7 @@ _value:
 """
 
 #: Variables of a guest that are no options of it: how it is reached, and what was found out about it.
-KNOWN = ("host", "host_become", "info", "name", "pipelining")
+KNOWN = ("data", "host", "host_become", "info", "name", "pipelining")
 _OPTIONS = [name for name in arguments.guest_spec() if name != "name"]
 
 
@@ -70,12 +73,21 @@ def _options(guest: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         near = difflib.get_close_matches(option, _OPTIONS, 1, 0.8)
         if near:
             raise AnsibleFilterError(f"guest {guest} has a variable {variable}; is vserver_{near[0]} meant?")
-    given = {option: variables[f"vserver_{option}"] for option in _OPTIONS if f"vserver_{option}" in variables}
+    all_options = [*_OPTIONS, "data"]
+    given = {option: variables[f"vserver_{option}"] for option in all_options if f"vserver_{option}" in variables}
     return {"name": _name(guest, variables), **{option: value for option, value in given.items() if value is not None}}
 
 
 def _name(guest: str, variables: Mapping[str, Any]) -> str:
     return str(variables.get("vserver_name") or guest)
+
+
+def _rebuilt(guest: Mapping[str, Any]) -> dict[str, Any]:
+    if guest.get("data") is None:
+        raise AnsibleFilterError(
+            f"nothing says what of guest {guest['name']} is kept: name its directories in vserver_data, or [] for none"
+        )
+    return {option: guest[option] for option in ("name", "template", "version", "data") if option in guest}
 
 
 def acted_on(
@@ -88,8 +100,11 @@ def acted_on(
     guests: Sequence[Mapping[str, Any]] = list(listed) if acting["name"] == acting["host"] else []
     found = [_options(name, hostvars[name]) for name in acting["guests"]]
     if state is None:
-        return [*map(dict, guests), *(guest for guest in found if len(guest) > 1)]
+        said = [*guests, *(guest for guest in found if guest.keys() - {"name", "data"})]
+        return [{option: value for option, value in guest.items() if option != "data"} for guest in said]
     there = [guest for guest in (*guests, *found) if state == "absent" or guest.get("state") != "absent"]
+    if state == "rebuilt":
+        return [_rebuilt(guest) for guest in there]
     return [{"name": guest["name"], "state": state} for guest in there]
 
 

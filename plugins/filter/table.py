@@ -20,7 +20,7 @@ author:
 positional: _input
 options:
   _input:
-    description: The guests, as in RV(linux.vserver.guest_info#module:guests).
+    description: The guests, as in RV(linux.vserver.guest_info#module:guests), and the C(host) of each if that is known.
     type: list
     elements: dict
     required: true
@@ -69,7 +69,7 @@ def _time(moment: str | None) -> str:
 
 #: Heading, cell of a guest, whether numbers stand in it.
 _COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = (
-    ("GUEST", lambda guest: str(guest["name"]), False),
+    ("GUEST", lambda guest: _text(guest["name"]), False),
     ("XID", lambda guest: _text(guest.get("xid")), True),
     ("ADDRESS", lambda guest: ",".join(guest.get("addresses") or ()) or _NONE, False),
     ("STATE", lambda guest: str(guest["state"]), False),
@@ -80,20 +80,26 @@ _COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = (
 )
 
 
+#: In front of them, when guests of several hosts are told apart.
+_HOST = ("HOST", lambda guest: str(guest["host"]), False)
+
+
 def table(guests: Iterable[Mapping[str, Any]]) -> list[str]:
     """The lines of a table of ``guests``."""
     try:
-        rows = [[cell(guest) for _heading, cell, _right in _COLUMNS] for guest in guests]
+        guests = list(guests)
+        columns = [_HOST, *_COLUMNS] if any("host" in guest for guest in guests) else _COLUMNS
+        rows = [[cell(guest) for _heading, cell, _right in columns] for guest in guests]
     except (AttributeError, KeyError, TypeError) as error:
         raise AnsibleFilterError(
             f"linux.vserver.table takes the guests of linux.vserver.guest_info: {type(error).__name__}: {error}"
         ) from error
-    rows.insert(0, [heading for heading, _cell, _right in _COLUMNS])
+    rows.insert(0, [heading for heading, _cell, _right in columns])
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [
         "  ".join(
             text.rjust(width) if right else text.ljust(width)
-            for text, width, (_heading, _cell, right) in zip(row, widths, _COLUMNS)
+            for text, width, (_heading, _cell, right) in zip(row, widths, columns)
         ).rstrip()
         for row in rows
     ]

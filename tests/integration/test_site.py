@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog
 from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
 
 from . import templates
@@ -32,6 +33,7 @@ class Fleet:
         self.place, self.site = place, Site()
         self.said = ""
         tree = templates.tiny_tree(place / "tree", ["sh", "sleep"])
+        (tree / "srv").mkdir()
         hosts = {
             "ansible_connection": "local",
             "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -159,6 +161,53 @@ def test_a_guest_that_fails_is_its_hosts_failure(fleet: Fleet) -> None:
     assert "web102" in fleet.said and fleet.states()["web103"] == "stopped"
     fleet.play("site", "--limit", "web103")
     assert fleet.states()["web103"] == "running"
+
+
+def test_status_is_one_table(fleet: Fleet) -> None:
+    fleet.play("freeze", "--limit", "web102")
+    limited = ["--extra-vars", json.dumps({"vserver_target": "host1:silent"})]
+    silent = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_connection": "ssh"}
+    (fleet.place / "inventory" / "none.yml").write_text(json.dumps({"all": {"hosts": {"silent": silent}}}))
+    fleet.play("status", *limited, fails=True)
+    lines = [line.strip().strip('",') for line in fleet.said.partition('"msg": [')[2].partition("]")[0].splitlines()]
+    heading, *rows = [line for line in lines if line]
+    assert heading.split()[:5] == ["HOST", "GUEST", "XID", "ADDRESS", "STATE"]
+    assert len({len(row[: heading.index("STATE")]) for row in rows}) == 1
+    found = {row.split()[1]: (row.split()[0], row[heading.index("STATE") :].split()[0]) for row in rows}
+    assert found["web101"] == ("host1", "running") and found["web102"] == ("host1", "frozen")
+    assert [row.split() for row in rows if row.startswith("silent")] == [
+        ["silent", *"----"[:3], "no", "answer", *"----"]
+    ]
+    assert len(rows) == len(HOST1) + 1
+    (fleet.place / "inventory" / "none.yml").write_text("{}")
+    fleet.play("thaw", "--limit", "web102")
+    fleet.play("status", "--limit", "web102:web131")
+    assert "web102" in fleet.said and "web101" not in fleet.said and "missing" in fleet.said
+
+
+def test_rebuild(fleet: Fleet) -> None:
+    limit = ("--limit", "web101:web102")
+    fleet.play("rebuild", *limit, fails=True)
+    assert "nothing says what of guest web101 is kept" in fleet.said
+    before, pids = info.guests(fleet.site, ["web101", "web102"]), fleet.pids()
+    for guest in before:
+        (fleet.site.guest(guest["name"]) / "root/upper/srv").mkdir()
+        (fleet.site.guest(guest["name"]) / "root/upper/srv/data").write_text(guest["name"])
+        (fleet.site.guest(guest["name"]) / "root/upper/lost").write_text("")
+    kept = ("--extra-vars", json.dumps({"vserver_data": ["/srv"]}))
+    assert fleet.play("rebuild", *limit, *kept) == {"web101": 0}
+    refreshed = catalog.recorded(fleet.site, "debian-12")
+    assert refreshed is not None
+    catalog.ensure(fleet.site, refreshed, refresh=True)
+    assert fleet.play("rebuild", *limit, *kept, "--check") == {"web101": 1}
+    assert fleet.play("rebuild", *limit, *kept) == {"web101": 1}
+    assert [name for name, pid in fleet.pids().items() if pid != pids[name]] == ["web101", "web102"]
+    for guest in info.guests(fleet.site, ["web101", "web102"]):
+        assert guest["root"]["version"] != before[0]["root"]["version"] and guest["state"] == "running"
+        assert (fleet.site.guest(guest["name"]) / "root/upper/srv/data").read_text() == guest["name"]
+        assert not (fleet.site.guest(guest["name"]) / "root/upper/lost").exists()
+    assert fleet.play("rebuild", *limit, *kept) == {"web101": 0}
+    assert fleet.play("site", "--limit", "host1", "--tags", "guests") == {"host1": 0}
 
 
 def test_what_the_inventory_does_not_say_is_left_alone(fleet: Fleet) -> None:

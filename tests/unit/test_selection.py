@@ -13,7 +13,9 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linux.vserver.plugins.filter.acted_on import KNOWN, acted_on
+from ansible_collections.linux.vserver.plugins.filter.fleet import fleet
 from ansible_collections.linux.vserver.plugins.filter.selection import selection
+from ansible_collections.linux.vserver.plugins.filter.table import table
 from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments
 
 GROUPS = {
@@ -129,3 +131,33 @@ def test_no_option_has_the_name_of_another_variable() -> None:
     options = set(arguments.guest_spec())
     assert not (options - {"name"}) & {*KNOWN, "hosts", "guests", "guest", "templates", "target", "acting", "serial"}
     assert not [name for name in options if name.startswith(("guest_", "host_", "template_"))]
+
+
+def test_what_hosts_say_together() -> None:
+    variables: dict[str, dict[str, Any]] = {
+        **SAID,
+        "h1": {"vserver_acting": HOST, "vserver_status": {"guests": [{"name": "x", "state": "running"}]}},
+        "h2": {"vserver_acting": {"name": "h2", "host": "h2", "guests": []}, "vserver_status": {"unreachable": True}},
+        "h3": {"vserver_acting": {"name": "h3", "host": "h3", "guests": []}, "vserver_status": {"guests": []}},
+    }
+    of_guest = {"guests": [{"name": "a1", "state": "frozen"}, {"name": "x", "state": "running"}]}
+    variables["a1"] = {**variables["a1"], "vserver_acting": GUEST, "vserver_status": of_guest}
+    found = fleet(["h1", "h2", "h3", "a1"], variables)
+    assert [(row["host"], row["name"], row["state"]) for row in found] == [
+        ("h1", "x", "running"),
+        ("h1", "a1", "missing"),
+        ("h2", None, "no answer"),
+        ("h3", None, "no guests"),
+        ("h1", "a1", "frozen"),
+    ]
+    heading, first, *_rest = table(found)
+    assert heading.startswith("HOST  GUEST") and first.startswith("h1    x")
+    assert table([{"name": "x", "state": "stopped"}])[0].startswith("GUEST")
+
+
+def test_what_a_rebuild_takes() -> None:
+    said = {"a1": {"vserver_template": "t", "vserver_memory": "1G", "vserver_data": ["/srv"]}}
+    assert acted_on([], said, GUEST, "rebuilt") == [{"name": "a1", "template": "t", "data": ["/srv"]}]
+    assert acted_on([], said, GUEST) == [{"name": "a1", "template": "t", "memory": "1G"}]
+    with pytest.raises(AnsibleFilterError, match="what of guest l1 is kept"):
+        acted_on([{"name": "l1"}], said, {**HOST, "guests": []}, "rebuilt")

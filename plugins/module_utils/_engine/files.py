@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ToolFailed, VserverError
+from .kernel.syscall import check, libc
 
 #: Begins the name of everything that is being built or thrown away; whoever holds the lock may sweep it.
 PENDING = ".pending-"
@@ -24,6 +25,15 @@ def fsync_directory(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def flush(directory: Path) -> None:
+    """syncfs(2): have a whole tree on disk before it gets its name."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        check(libc.syncfs(fd), f"flush {directory} to disk")
     finally:
         os.close(fd)
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from . import files
 from .errors import Busy, InvalidInput, VserverError
@@ -84,6 +85,7 @@ def lock_steps(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[i
     """Like :func:`lock_guest`, for who carries out what another, waiting, has ordered."""
     check_name("guest", name)
     with lock(site, f"guest-{name}", patience) as fd:
+        complete(site, name)
         files.sweep(site.guest(name))
         yield fd
 
@@ -141,6 +143,20 @@ def save(site: Site, guest: Guest) -> None:
     """Write the record. The caller holds the guest's lock, and "registry" when xid or addresses change."""
     files.make_directory(site.guest(guest.name))
     files.write_json(site.guest(guest.name) / _RECORD, guest.to_record())
+
+
+def prepare_record(clone: Path, guest: Guest) -> None:
+    """Write the record into a clone that is to take another's place; it is for :func:`complete`."""
+    files.write_json(clone / _RECORD, guest.to_record())
+
+
+def complete(site: Site, name: str) -> None:
+    """Put the record that has come with a guest's clone into its place, if there is one. The caller holds the lock."""
+    came = site.guest(name) / "root" / _RECORD
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(came, site.guest(name) / _RECORD)
+        files.fsync_directory(site.guest(name))
+        files.fsync_directory(came.parent)
 
 
 def forget(site: Site, name: str) -> None:

@@ -106,34 +106,39 @@ def compare(desired: Root, observed: Root | None) -> list[Change]:
 
 def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
     """Make the clone: in constant time for ``overlay``, by copying for ``copy``."""
-    root = guest.root
-    source = Path("/") if root.method == "host" else template_root(site, root)
     parent = site.guest(guest.name)
     files.make_directory(parent)
     building = files.pending_directory(parent)
     faults.reached("clone:begun")
     try:
-        if root.method in ("overlay", "host"):
-            (building / "upper").mkdir()
-            (building / "work").mkdir(mode=0o755)
-            shutil.copystat(source, building / "upper")
-            os.chown(building / "upper", source.stat().st_uid, source.stat().st_gid)
-            if root.method == "host":
-                _own_home(building / "upper" / "root", guest.base_id)
-        else:
-            _copy(source, building / "rootfs")
-        faults.reached("clone:filled")
-        files.write_json(building / "clone.json", dataclasses.asdict(root))
+        fill(site, guest, building)
         faults.reached("clone:built")
         building.rename(directory(site, guest.name))
         files.fsync_directory(parent)
         faults.reached("clone:placed")
     except OSError as error:
         files.remove_tree(building)
-        raise VserverError(f"clone {root.template} for guest {guest.name}", why=error.strerror) from error
+        raise VserverError(f"clone {guest.root.template} for guest {guest.name}", why=error.strerror) from error
     except VserverError:
         files.remove_tree(building)
         raise
+
+
+def fill(site: Site, guest: Guest, building: Path) -> None:
+    """Make the empty directory ``building`` a clone as the guest's record asks for. Raises OSError."""
+    root = guest.root
+    source = Path("/") if root.method == "host" else template_root(site, root)
+    if root.method in ("overlay", "host"):
+        (building / "upper").mkdir()
+        (building / "work").mkdir(mode=0o755)
+        shutil.copystat(source, building / "upper")
+        os.chown(building / "upper", source.stat().st_uid, source.stat().st_gid)
+        if root.method == "host":
+            _own_home(building / "upper" / "root", guest.base_id)
+    else:
+        _copy(source, building / "rootfs")
+    faults.reached("clone:filled")
+    files.write_json(building / "clone.json", dataclasses.asdict(root))
 
 
 def _own_home(home: Path, owner: int) -> None:

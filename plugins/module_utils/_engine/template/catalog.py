@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +24,6 @@ from typing import Any
 
 from .. import faults, files, store
 from ..errors import Conflict, VserverError
-from ..kernel.syscall import check as check_call
-from ..kernel.syscall import libc
 from ..model import check_name
 from ..outcome import Outcome
 from ..site import Site
@@ -206,7 +203,7 @@ def _build(
             version = next_version(existing, now)
             files.write_json(pending / RECORD, _new_record(plan, version, now, size))
             faults.reached("template:recorded")
-            _flush(pending)
+            files.flush(pending)
             faults.reached("template:synced")
             pending.rename(directory / version)
             pending = None
@@ -251,15 +248,6 @@ def _told(site: Site, name: str, log: Path, error: Exception) -> VserverError:
     if isinstance(error, RecursionError):
         return VserverError(what, why="its directories are nested too deeply")
     return VserverError(what, why=str(error))
-
-
-def _flush(directory: Path) -> None:
-    """syncfs(2): have the whole tree on disk before it gets its name."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        check_call(libc.syncfs(fd), f"flush {directory} to disk")
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
