@@ -153,14 +153,27 @@ def test_states_of_those_that_run(fleet: Fleet) -> None:
 
 
 def test_a_guest_that_fails_is_its_hosts_failure(fleet: Fleet) -> None:
-    """The others of that host are done, and so are the other hosts, as far as they may."""
-    taken = info.guest(fleet.site, "web102")["xid"]
-    fleet.play("stop", "--limit", "web103")
-    wrong = ["--extra-vars", json.dumps({"vserver_xid": taken})]
-    fleet.play("site", "--limit", "web103", *wrong, fails=True)
-    assert "web102" in fleet.said and fleet.states()["web103"] == "stopped"
-    fleet.play("site", "--limit", "web103")
-    assert fleet.states()["web103"] == "running"
+    """The others of that host are done; other hosts are, unless more have failed than may."""
+    wrong = {"all": {"hosts": {"web103": {"vserver_template": "nosuch"}}}}
+    (fleet.place / "inventory" / "none.yml").write_text(json.dumps(wrong))
+    only = ("--tags", "guests", "--limit", "host1:web131:web132")
+    fleet.play("stop", "--limit", "web103:web104")
+    fleet.play("site", *only, "--extra-vars", "vserver_serial=1 vserver_max_fail_percentage=0", fails=True)
+    assert "1 of 25 guests failed. web103:" in fleet.said and "nosuch" in fleet.said
+    assert (fleet.states()["web103"], fleet.states()["web104"]) == ("stopped", "running")
+    assert "web131" not in fleet.states()
+    fleet.play("site", *only, fails=True)
+    assert fleet.states()["web131"] == fleet.states()["web132"] == "running"
+    fleet.play("destroy", "--limit", "web131:web132")
+    (fleet.place / "inventory" / "none.yml").write_text("{}")
+    assert fleet.play("site", *only[:2], "--limit", "host1") == {"host1": 1}
+    assert sorted(fleet.states()) == sorted(HOST1) and set(fleet.states().values()) == {"running"}
+
+
+def test_a_misspelled_variable_is_refused(fleet: Fleet) -> None:
+    before = fleet.pids()
+    fleet.play("site", "--limit", "web101", "--extra-vars", "vserver_memroy=1G", fails=True)
+    assert "vserver_memroy; is vserver_memory meant?" in fleet.said and fleet.pids() == before
 
 
 def test_status_is_one_table(fleet: Fleet) -> None:
