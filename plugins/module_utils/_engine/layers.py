@@ -31,17 +31,16 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Layers:
-    """An open directory as a guest sees it: in the layer that is its own, in the one below, or in both."""
+    """An open directory as a guest sees it.
+
+    * own: in the layer that is the guest's own; None where it is only below
+    * below: in the layer below; None where it is not there, or hidden
+    * top: the one of them that owner, mode and attributes come from
+    """
 
     own: int | None
     below: int | None
-
-    @property
-    def top(self) -> int:
-        """The one that its owner, mode and attributes come from."""
-        found = self.below if self.own is None else self.own
-        assert found is not None
-        return found
+    top: int
 
 
 @contextlib.contextmanager
@@ -51,7 +50,7 @@ def opened(own: Path, below: Path | None, path: str) -> Iterator[list[Layers]]:
     Raises :class:`InvalidInput` where it does not exist, or a part of it is a link or no directory.
     """
     with contextlib.ExitStack() as stack:
-        way = [Layers(_top(own, stack), None if below is None else _top(below, stack))]
+        way = [_tops(own, below, stack)]
         for part in path.split("/"):
             found = _inside(way[-1], part, stack)
             if found is None:
@@ -61,10 +60,11 @@ def opened(own: Path, below: Path | None, path: str) -> Iterator[list[Layers]]:
         yield way[1:]
 
 
-def _top(path: Path, stack: contextlib.ExitStack) -> int:
-    fd = os.open(path, _DIRECTORY)
-    stack.callback(os.close, fd)
-    return fd
+def _tops(own: Path, below: Path | None, stack: contextlib.ExitStack) -> Layers:
+    fds = [os.open(path, _DIRECTORY) for path in (own, below) if path is not None]
+    for fd in fds:
+        stack.callback(os.close, fd)
+    return Layers(fds[0], fds[1] if below is not None else None, fds[0])
 
 
 def _subdirectory(parent: int | None, name: str, stack: contextlib.ExitStack) -> int | None:
@@ -88,7 +88,8 @@ def _inside(at: Layers, name: str, stack: contextlib.ExitStack) -> Layers | None
         return None  # a whiteout, or what is no directory, hides the layer below
     hidden = own is not None and _opaque(own)
     below = None if hidden else _subdirectory(at.below, name, stack)
-    return None if own is None and below is None else Layers(own, below)
+    top = below if own is None else own
+    return None if top is None else Layers(own, below, top)
 
 
 def _exists(name: str, parent: int) -> bool:
@@ -117,13 +118,13 @@ def carry(source: Sequence[Layers], root: Path, path: str, model: Path | None) -
     """
     *parents, name = path.split("/")
     with contextlib.ExitStack() as stack:
-        at = Layers(_top(root, stack), None if model is None else _top(model, stack))
+        at = _tops(root, model, stack)
         for part, was in zip(parents, source):
             at = _made(at, part, was, stack)
         if model is None:
             with Tree(root) as tree:
                 tree.remove(path)
-        into = _new(at, name, stack)
+        into = _new(at.top, name, stack)
         _merge(source[-1], into)
         _dress(source[-1].top, into)
         if model is not None:
@@ -137,15 +138,15 @@ def _made(at: Layers, name: str, was: Layers, stack: contextlib.ExitStack) -> La
         return found
     if found is None and any(fd is not None and _exists(name, fd) for fd in (at.own, at.below)):
         raise InvalidInput(f"keep what is below {name}", why="it is a link or no directory in the new root")
-    own = _new(at, name, stack)
+    own = _new(at.top, name, stack)
     _dress((found or was).top, own)
-    return Layers(own, None if found is None else found.below)
+    return Layers(own, None if found is None else found.below, own)
 
 
-def _new(at: Layers, name: str, stack: contextlib.ExitStack) -> int:
-    """Make the directory ``name`` in the upper one of ``at``, and open it."""
-    os.mkdir(name, 0o700, dir_fd=at.own)
-    fd = os.open(name, _DIRECTORY, dir_fd=at.own)
+def _new(parent: int, name: str, stack: contextlib.ExitStack) -> int:
+    """Make the directory ``name``, and open it."""
+    os.mkdir(name, 0o700, dir_fd=parent)
+    fd = os.open(name, _DIRECTORY, dir_fd=parent)
     stack.callback(os.close, fd)
     return fd
 
@@ -157,8 +158,9 @@ def _merge(source: Layers, into: int) -> None:
         if entry.is_dir(follow_symlinks=False):
             with contextlib.ExitStack() as stack:
                 found = _inside(source, entry.name, stack)
-                assert found is not None
-                made = _new(Layers(into, None), entry.name, stack)
+                if found is None:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), entry.name)
+                made = _new(into, entry.name, stack)
                 _merge(found, made)
                 _dress(found.top, made)
         elif not _whiteout(entry.stat(follow_symlinks=False)):

@@ -11,7 +11,7 @@ next when it was not possible here. So a guest has its old root whole, or its ne
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,13 @@ def rebuild(
     Raises :class:`VserverError`; the guest then has its old root, and runs if it did.
     """
     data = parse_data(options["data"])
-    with _locked(site, name, check) as lock:
+    with contextlib.ExitStack() as stack:
+        lock = -1 if check else stack.enter_context(store.lock_guest(site, name))
         guest = store.require(site, name)
         present = root.observe(site, guest)
         if present is None or present.template is None:
             raise InvalidInput(f"rebuild guest {name}", why="it has no root", remedy="Clone it from a template first.")
-        wanted = _wanted(site, present, options)
+        wanted = _wanted(site, present, options.get("template") or present.template, options.get("version"))
         if wanted == present:
             return Outcome(False, subject=info.guest(site, name))
         was = info.state(site, name)
@@ -71,20 +72,9 @@ def rebuild(
         return Outcome(True, {"root": info.section(present)}, {"root": info.section(wanted)}, info.guest(site, name))
 
 
-@contextlib.contextmanager
-def _locked(site: Site, name: str, check: bool) -> Iterator[int]:
-    if check:
-        yield -1
-        return
-    store.prepare(site)
-    with store.lock_guest(site, name) as lock:
-        yield lock
-
-
-def _wanted(site: Site, present: Root, options: Mapping[str, Any]) -> Root:
-    template = options.get("template") or present.template
-    assert template is not None
-    version = options.get("version") or versions.latest(site, template)
+def _wanted(site: Site, present: Root, template: str, version: str | None) -> Root:
+    """What the new root is a clone of."""
+    version = version or versions.latest(site, template)
     versions.resolve(site, template, version)
     return Root(template, version, present.method)
 
