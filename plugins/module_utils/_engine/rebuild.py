@@ -57,7 +57,7 @@ def rebuild(
     with contextlib.ExitStack() as stack:
         lock = -1 if check else stack.enter_context(store.lock_guest(site, name))
         guest = store.require(site, name)
-        present = root.observe(site, guest)
+        present = root.observe(site, guest, None)
         if present is None or present.template is None:
             raise InvalidInput(f"rebuild guest {name}", why="it has no root", remedy="Clone it from a template first.")
         wanted = _wanted(site, present, options.get("template") or present.template, options.get("version"))
