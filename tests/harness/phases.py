@@ -138,6 +138,8 @@ def _molecule(scenario: str, space: Workspace, log: Path) -> Outcome:
         return left_out(f"molecule {scenario}: must run as root")
     words = ["molecule", "test", "--scenario-name", scenario]
     with _lab(space, log) as variables:
+        # Or it would take up what it remembers of an earlier run, whose hosts are gone.
+        variables["MOLECULE_EPHEMERAL_DIRECTORY"] = str(space.run / "molecule" / scenario)
         if scenario == "default":
             with confined(space) as (wrapper, outside):
                 status = space.call([*wrapper, *words], log, extra={**variables, **outside})
