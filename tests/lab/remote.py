@@ -54,7 +54,8 @@ class Remote:
             "ansible_ssh_pipelining": True,
             "ansible_timeout": 120,
         }
-        group = {"hosts": {name: {} for name in numbers}, "vars": variables}
+        hosts = {name: {"ansible_host": address4(number)} for name, number in numbers.items()}
+        group = {"hosts": hosts, "vars": variables}
         self.inventory.write_text(json.dumps({"vserver_hosts": group}, indent=2) + "\n")
 
     def words(self, host: str, *command: str) -> list[str]:
@@ -79,7 +80,7 @@ class Remote:
 def ssh_config(network: Network, key: Path, numbers: Mapping[str, int], directory: Path) -> str:
     """An ssh_config(5) that works from anywhere on this machine (pure)."""
     connect = " ".join([*network.inside, sys.executable, str(directory / _CONNECT.name), "%h", "%p"])
-    common = f"""Host {" ".join(numbers)}
+    common = f"""Host {" ".join([*numbers, *map(address4, numbers.values())])}
     User root
     IdentityFile {key}
     IdentitiesOnly yes
