@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+
 from .call import address
 from .catalogue import CROWD, ENVIRONMENT, RIVALS
 from .ground import Ground
@@ -117,6 +119,8 @@ def _prepared(ground: Ground) -> Iterator[Path]:
         subprocess.run(["umount", str(_LXC)], check=True)
         subprocess.run(["podman", "system", "reset", "--force"], env=_environment(place), check=True, stdout=2)
         subprocess.run(["rm", "-rf", "--one-file-system", "--", str(place)], check=True)
+        with contextlib.suppress(OSError):  # others' are in use
+            cgroup.remove(cgroup.layout(), "libpod_parent")
 
 
 def _import_tree(ground: Ground, place: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -46,6 +46,27 @@ def claims(frames: list[bytes]) -> list[tuple[str, bytes, bytes]]:
 
 def local(name: str) -> set[str]:
     return {str(held.ip) for held in address.addresses().get(name, [])}
+
+
+def test_which_addresses_are_on_the_host(wire: Link) -> None:
+    """Told of each by itself as in the list of all: also while an IPv6 address is not usable yet."""
+    net = "198.51.100.7/24"
+    subprocess.run(["ip", "address", "add", net, "dev", "lo"], check=True)
+    subprocess.run(["ip", "address", "add", "2001:db8:77::5/64", "dev", wire.here], check=True)  # not "nodad"
+    address.add(wire.here, ip_interface(f"{OWN}/24"))
+    address.add(wire.here, ip_interface(f"{OWN6}/64"))
+    address.add(wire.here, ip_interface(f"{OWN6}/64"))  # no harm
+    there = {"127.0.0.1", "::1", "198.51.100.7", OWN, OWN6, "2001:db8:77::5"}
+    others = {"198.51.100.8", "203.0.113.11", "2001:db8:77::11", "192.0.2.77", "2001:db8:66::1", "127.0.0.2"}
+    assert {text for text in there | others if address.is_own(ip_address(text))} == there
+    assert {str(held.ip) for entries in address.addresses().values() for held in entries} >= there
+    assert ip_interface(net) in address.addresses()["lo"]
+    for text in (f"{OWN}/24", f"{OWN6}/64", net):
+        for name in ("lo", wire.here):
+            address.remove(name, ip_interface(text))
+    assert not any(address.is_own(ip_address(text)) for text in (OWN, OWN6, "198.51.100.7"))
+    with pytest.raises(OSError, match=r"put 192.0.2.1/32 on nosuch: No such device"):
+        address.add("nosuch", ip_interface("192.0.2.1/32"))
 
 
 def test_addresses_are_announced_and_usable_at_once(guests: Guests, site: Site, wire: Link) -> None:
