@@ -26,10 +26,10 @@ from .sides import Measure, Values, ansible, call, side_by_side
 _SHARE = 0.6
 
 
-def _bring(ground: Ground, first: int, state: str) -> float:
-    """The milliseconds for each of a hundred guests."""
-    ground.guests.made += [f"fleet{number}" for number in range(first, first + LIST) if state != "absent"]
-    return call(ground, "crowd", ground.guests.template, first, LIST, state) / LIST
+def _bring(ground: Ground, first: int, state: str, count: int = LIST) -> float:
+    """The milliseconds for each of ``count`` guests, which one call brings to ``state``."""
+    ground.guests.made += [f"fleet{number}" for number in range(first, first + count) if state != "absent"]
+    return call(ground, "crowd", ground.guests.template, first, count, state) / count
 
 
 def list_noop(ground: Ground, rounds: int, say: Say) -> Values:
@@ -83,12 +83,12 @@ def list_start(ground: Ground, rounds: int, say: Say) -> Values:
     return side_by_side(ours, peer, f"{ground.peers.name} run, one after the other", rounds, say)
 
 
-def _counts() -> dict[str, int]:
-    """What of the host's tables guests could fill."""
-    layout = cgroup.layout()
+def _counts(group: str) -> dict[str, int]:
+    """What of the host's tables guests could fill; of control groups, those below ``group``."""
+    tops = (top / group for top in cgroup.layout().tops)
     return {
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
-        "groups": sum(len(directories) for top in layout.tops for _path, directories, _files in os.walk(top)),
+        "groups": sum(len(directories) for top in tops for _path, directories, _files in os.walk(top)),
         "addresses": sum(map(len, address.addresses().values())),
     }
 
@@ -109,7 +109,7 @@ def _measured(ground: Ground, say: Say) -> dict[str, Values]:
 
 
 def _measure(ground: Ground, used: MemoryOf, say: Say) -> dict[str, Values]:
-    memory, before, firsts = used.kibibytes(), _counts(), range(0, LIST * LISTS, LIST)
+    memory, before, firsts = used.kibibytes(), _counts(ground.site.cgroup), range(0, LIST * LISTS, LIST)
     taken: dict[str, list[float]] = {}
 
     def each(step: str, act: Callable[[int], float], hundreds: range) -> None:
@@ -128,26 +128,28 @@ def _measure(ground: Ground, used: MemoryOf, say: Say) -> dict[str, Values]:
             raise RuntimeError(f"{LIST * LISTS} guests would take {growth * LISTS / 1024:.0f} MiB")
         return _bring(ground, first, "started")
 
-    def told(first: int) -> float:
-        names = [f"fleet{number}" for number in range(first, first + LIST)]
-        return call(ground, "info.guests", names) / LIST
-
-    each("start", start, firsts)
+    each("start", start, firsts[:1])
+    few = _bring(ground, 0, "started")
+    few_told = call(ground, "info.guests", None) / LIST
+    (began,) = taken["start"]
+    each("start", start, firsts[1:])
     count = LIST * LISTS
-    after = _counts()
+    after = _counts(ground.site.cgroup)
     grown = {name: Values((after[name] - before[name]) / count) for name in after}
     kept = Values((used.kibibytes() - memory) / count)
-    each("find nothing to change in", lambda first: _bring(ground, first, "started"), firsts)
-    all_told = call(ground, "info.guests", None) / count
-    each("tell of", told, firsts[:1])
+    many = _bring(ground, 0, "started", count)
+    many_told = call(ground, "info.guests", None) / count
+    say(f"find nothing to change in {LIST}, then {count}: {few:.2f}, {many:.2f} ms each")
+    say(f"tell of {LIST}, then {count}: {few_told:.2f}, {many_told:.2f} ms each")
     each("stop", lambda first: _bring(ground, first, "stopped"), firsts)
     each("remove", lambda first: _bring(ground, first, "absent"), firsts)
-    assert _counts() == before, (_counts(), before)
-    starts, noops, stops = taken["start"], taken["find nothing to change in"], taken["stop"]
+    left = _counts(ground.site.cgroup)
+    assert left == before, (left, before)
+    last, stops = taken["start"][-1], taken["stop"]
     return {
-        "fleet-start": Values(starts[-1], starts[0], f"the first {LIST}"),
-        "fleet-noop": Values(noops[-1], noops[0], f"the first {LIST}"),
-        "fleet-info": Values(all_told, taken["tell of"][0], f"{LIST} of them"),
+        "fleet-start": Values(last, began, f"the first {LIST}"),
+        "fleet-noop": Values(many, few, f"{LIST} guests in one call"),
+        "fleet-info": Values(many_told, few_told, f"{LIST} guests"),
         "fleet-stop": Values(stops[0], stops[-1], f"the last {LIST}"),
         "fleet-memory": kept,
         **{f"fleet-{name}": value for name, value in grown.items()},
