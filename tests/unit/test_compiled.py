@@ -24,6 +24,7 @@ from pathlib import Path
 from prefer import prefer
 engine = importlib.import_module("{_PACKAGE.replace("/", ".")}")
 print(prefer(engine, Path(sys.argv[2])), importlib.import_module(engine.__name__ + ".lifecycle").__file__)
+importlib.import_module(engine.__name__ + ".only_sent")
 """
 
 
@@ -33,6 +34,7 @@ print(prefer(engine, Path(sys.argv[2])), importlib.import_module(engine.__name__
     [
         ("same", True),
         ("other source", False),
+        ("more sent", False),
         ("writable", False),
         ("another's", False),
         ("no zip", False),
@@ -49,6 +51,8 @@ def test_the_same_engine_is_taken_and_no_other(tmp_path: Path, what: str, taken:
         for path, source in sources.items():
             packed.writestr(f"{_PACKAGE}/{path}", source)
         packed.writestr(f"{_PACKAGE}/only_sent.py", "")
+        if what == "more sent":
+            packed.writestr(f"{_PACKAGE}/host/only_sent.py", "")
     if what == "other source":
         sources = {**sources, "site.py": sources["site.py"] + b"\n"}
     if what:

@@ -17,8 +17,9 @@ from types import ModuleType
 def prefer(package: ModuleType, program: Path) -> bool:
     """Have the modules of ``package`` imported from the zip application ``program``, where that has the very same ones.
 
-    Nothing changes, and the answer is False, when a single file of both differs, when somebody else than root could
-    have written the program, or when ``package`` is not in a zip file, as in a checkout.
+    Nothing changes, and the answer is False, when a single file of both differs, when the program lacks one of a
+    package below (it has what the command line needs), when somebody else than root could have written it, or when
+    ``package`` is not in a zip file, as in a checkout.
     """
     sent = getattr(package.__loader__, "archive", None)
     if sent is None:
@@ -35,7 +36,9 @@ def prefer(package: ModuleType, program: Path) -> bool:
             }
     except (OSError, zipfile.BadZipFile):
         return False
-    if about.st_uid or about.st_mode & 0o022 or any(there.get(name, what) != what for name, what in here.items()):
+    # A package below is all there or all here, and so has to be whole; beside those, each module is looked for in both.
+    differing = [name for name, what in here.items() if there.get(name, what if name.count("/") == 1 else None) != what]
+    if about.st_uid or about.st_mode & 0o022 or differing:
         return False
     package.__path__.insert(0, f"{program}/vserver")
     return True
