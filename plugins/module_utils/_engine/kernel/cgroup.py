@@ -124,7 +124,9 @@ def create(where: Layout, group: str, inside: str = "") -> Path:
 
 def _descend(path: Path, parts: Sequence[str]) -> Path:
     for part in parts:
-        for controller in (path / "cgroup.controllers").read_text().split():
+        # To enable one once more would have the kernel look through all groups below.
+        enabled = (path / "cgroup.subtree_control").read_text().split()
+        for controller in set((path / "cgroup.controllers").read_text().split()) - set(enabled):
             # A controller that cannot be enabled here (threads, real-time tasks) is missing below, which limits say.
             with contextlib.suppress(OSError):
                 (path / "cgroup.subtree_control").write_text(f"+{controller}")
