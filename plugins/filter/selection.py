@@ -107,6 +107,8 @@ def selection(
     acting = set(selected)
     within = {host.name for host in inventory.list_hosts("vserver_guests")} if "vserver_guests" in groups else set()
     for guest in groups.get("vserver_guests", ()):
+        if not acting and guest not in within:
+            continue  # its variables need not be looked at, which takes a while for all guests of a fleet
         host = _host_of(guest, groups, hostvars)
         if host not in everywhere or host in excluded or guest in excluded:
             continue
