@@ -119,8 +119,9 @@ def _prepared(ground: Ground) -> Iterator[Path]:
         subprocess.run(["umount", str(_LXC)], check=True)
         subprocess.run(["podman", "system", "reset", "--force"], env=_environment(place), check=True, stdout=2)
         subprocess.run(["rm", "-rf", "--one-file-system", "--", str(place)], check=True)
-        with contextlib.suppress(OSError):  # others' are in use
-            cgroup.remove(cgroup.layout(), "libpod_parent")
+        for group in ("libpod_parent", "lxc.pivot"):
+            with contextlib.suppress(OSError):  # the machine's own are in use
+                cgroup.remove(cgroup.layout(), group)
 
 
 def _import_tree(ground: Ground, place: Path) -> None:
