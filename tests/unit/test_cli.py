@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -38,6 +39,15 @@ def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
     for group, module in groups.items():
         assert cli._group(group) is module.COMMANDS
     assert tuple(activity.SORTS) == parser.SORTS
+
+
+def test_who_enters_a_guest_does_not_wait_for_what_is_not_needed_to() -> None:
+    script = f"import sys; from {cli.__name__} import inside; print(*sys.modules)"
+    read = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    ours = {name.rpartition("._engine.")[2] for name in read.split() if "._engine." in name}
+    assert {"enter", "facets.capabilities", "kernel.cgroup"} <= ours
+    assert not ours & {"facets.binding", "facets.limits", "facets.root", "lifecycle", "runtime", "store"}
+    assert not {"subprocess", "secrets"} & set(read.split())
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import model
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import loopback_addresses
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import (
-    FACETS,
     binding,
     capabilities,
     context,
     limits,
     root,
 )
+from ansible_collections.linux.vserver.plugins.module_utils._engine.facets.order import FACETS
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import (
     Binding,

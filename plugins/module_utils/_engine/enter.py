@@ -32,7 +32,6 @@ from typing import Any, NoReturn
 from . import oci, running, seccomp
 from .errors import InvalidInput, VserverError
 from .facets import capabilities
-from .facets.limits import RLIMITS
 from .kernel import capability, cgroup, keyring, landlock, namespace, process, seccomp_filter, terminal
 from .model import ID_COUNT
 from .running import Running
@@ -263,7 +262,7 @@ def _join(entry: _Entry, streams: Mapping[int, int], send: int, channel: socket.
         cgroup.join(entry.layout, entry.group, entry.now.pid)  # before any socket is made
         keyring.leave_session()
         for name, pair in entry.now.guest.limits.rlimits.items():
-            resource.setrlimit(RLIMITS[name], pair)  # while a hard limit may still rise
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), pair)  # while a hard limit may still rise
         process.hide()
         sys.meta_path.clear()  # whatever was imported now would be the guest's
         shifted = entry.now.guest.context.user_namespace

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +41,7 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
 
     Raises :class:`VserverError` (disk full, read-only file system); the old file is then untouched.
     """
-    pending = path.parent / f"{PENDING}{path.name}-{secrets.token_hex(4)}"
+    pending = path.parent / f"{PENDING}{path.name}-{os.urandom(4).hex()}"
     try:
         with open(os.open(pending, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -83,7 +81,7 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
 
 def pending_directory(parent: Path) -> Path:
     """Make a new directory (0700) in ``parent`` to build something in, before it is renamed into its place."""
-    path = parent / (PENDING + secrets.token_hex(6))
+    path = parent / (PENDING + os.urandom(6).hex())
     make_directory(path)
     return path
 
@@ -98,11 +96,13 @@ def remove_tree(path: Path) -> None:
     doomed = path
     try:
         if not path.name.startswith(PENDING):
-            doomed = path.parent / (PENDING + secrets.token_hex(6))
+            doomed = path.parent / (PENDING + os.urandom(6).hex())
             path.rename(doomed)
             fsync_directory(path.parent)
     except OSError as error:
         raise VserverError(f"remove {path}", why=error.strerror) from error
+    import subprocess  # takes longer to read than all the rest, and who enters a guest has no need of it
+
     result = subprocess.run(
         ["rm", "-rf", "--one-file-system", "--", str(doomed)], capture_output=True, text=True, check=False
     )

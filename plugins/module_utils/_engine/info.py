@@ -14,7 +14,8 @@ from typing import Any
 
 from . import running, store
 from .errors import InvalidInput
-from .facets import FACETS, binding, root
+from .facets import binding, root
+from .facets.order import FACETS
 from .kernel import capability, cgroup
 from .model import Guest, Limits
 from .running import Running

@@ -17,7 +17,8 @@ from typing import Any
 from . import boot, faults, info, power, running, store
 from .errors import Busy, Conflict, VserverError
 from .facet import Change, compare_fields
-from .facets import FACETS, root
+from .facets import root
+from .facets.order import FACETS
 from .kernel import cgroup
 from .model import Context, Guest, Root, check_name
 from .outcome import Outcome
