@@ -40,6 +40,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "mounts": Entry("Lines that one guest adds to the host's mount table", "mounts"),
     "disk": Entry("Disk space of a fresh clone", "KiB"),
     "module-noop": Entry("An Ansible task that finds nothing to change", "ms", 5),
+    "connection": Entry("A task in a guest, through ssh to its host", "ms", 5),
     "list-noop": Entry(f"An Ansible task that finds nothing to change for {LIST} running guests", "ms", 5),
     "list-start": Entry(f"Clone and start {LIST} guests in one call, for each", "ms", 3),
     "fleet-start": Entry(f"Clone and start the last {LIST} of {LIST * LISTS:,} guests, for each", "ms"),

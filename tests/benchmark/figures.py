@@ -18,7 +18,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.facets impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 
 from ..integration.guests import SLEEP
-from . import fleets, rivals
+from . import connection, fleets, rivals
 from .catalogue import CROWD
 from .ground import Ground
 from .measure import Say, Stopwatch
@@ -280,6 +280,7 @@ MEASURES: Mapping[str, Measure] = {
     "mounts": mounts,
     "disk": disk,
     "module-noop": module_noop,
+    "connection": connection.task,
     **fleets.MEASURES,
     **rivals.MEASURES,
 }

@@ -20,11 +20,10 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from . import templates
+from . import ssh_host, templates
 from .guests import SLEEP, Guests, eventually
 
 GUEST = "conn-guest"
-PORT = 2222
 LARGE = 100 * 1024 * 1024
 #: nobody has none of its own.
 SHELL = {"become_flags": "-s /bin/sh"}
@@ -32,23 +31,8 @@ TOOLS = Path(sys.executable).parent
 
 
 def inventory(way: str, key: Path) -> dict[str, Any]:
-    """The host, reached in one way or the other, and its guest."""
-    ssh = {
-        "ansible_host": "127.0.0.1",
-        "ansible_port": PORT,
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-    }
-    reach = ssh if way == "ssh" else {"ansible_connection": "local"}
-    guest = {"ansible_connection": "linux.vserver.guest", "vserver_host": "host1"}
-    return {
-        "vserver_hosts": {"hosts": {"host1": {**reach, "ansible_python_interpreter": sys.executable}}},
-        "vserver_guests": {
-            "hosts": {name: {} for name in (GUEST, "conn-unknown", "conn-stops", "conn-boots")},
-            "vars": guest,
-        },
-    }
+    """The host, reached in one way or the other, and its guests."""
+    return ssh_host.inventory(way, key, (GUEST, "conn-unknown", "conn-stops", "conn-boots"))
 
 
 @dataclass
@@ -98,28 +82,11 @@ def host(debian_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with templates.provided(site, debian_template) as name:
         guests = Guests(site, name)
         engine_file.ensure(site)
-        for key in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / key)], check=True)
-        (place / "authorized").write_text((place / "user.pub").read_text())
-        settings = {
-            "Port": PORT,
-            "ListenAddress": "127.0.0.1",
-            "HostKey": place / "host",
-            "PidFile": "none",
-            "AuthorizedKeysFile": place / "authorized",
-            "PermitRootLogin": "prohibit-password",
-            "StrictModes": "no",
-            "UsePAM": "no",
-        }
-        (place / "config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-        Path("/run/sshd").mkdir(exist_ok=True)
-        sshd = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", str(place / "config"), "-E", str(place / "log")])
         try:
-            guests.start(GUEST, init=SLEEP, addresses=["127.0.94.2"], timeout=0)
-            yield guests, place / "user"
+            with ssh_host.sshd(place) as key:
+                guests.start(GUEST, init=SLEEP, addresses=["127.0.94.2"], timeout=0)
+                yield guests, key
         finally:
-            sshd.terminate()
-            sshd.wait()
             guests.remove_all()
             engine_file.absent(site)
 
@@ -128,8 +95,7 @@ def host(debian_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def run(request: pytest.FixtureRequest, host: tuple[Guests, Path], tmp_path: Path) -> Iterator[Controller]:
     controller = Controller(tmp_path, host[1], request.param)
     yield controller
-    for master in (tmp_path / "cp").glob("*"):
-        subprocess.run(["ssh", "-o", f"ControlPath={master}", "-O", "exit", "x"], capture_output=True, check=False)
+    ssh_host.end_masters(tmp_path / "cp")
 
 
 def test_modules_and_commands(run: Controller) -> None:
@@ -326,7 +292,7 @@ def test_guests_are_found(run: Controller) -> None:
     place = run.place / "inventory"
     place.mkdir()
     hosts = inventory(run.way, run.key)["vserver_hosts"]["hosts"]
-    hosts["silent"] = {"ansible_host": "127.0.0.1", "ansible_port": PORT + 1}
+    hosts["silent"] = {"ansible_host": "127.0.0.1", "ansible_port": ssh_host.PORT + 1}
     (place / "hosts.json").write_text(json.dumps({"vserver_hosts": {"hosts": hosts}}))
     source = place / "zz.vserver.yml"
     source.write_text(json.dumps({"plugin": "linux.vserver.guests", "keyed_groups": [TEMPLATES]}))

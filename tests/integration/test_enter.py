@@ -35,10 +35,11 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore them
 from ansible_collections.linux.vserver.plugins.module_utils._engine import enter
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.joiner import Way
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 state, run, cgroup, options, name, *argv = sys.argv[1:]
 try:
-    sys.exit(enter.run(Site(Path(state), Path(run), cgroup), name, argv, **json.loads(options)))
+    sys.exit(enter.run(Site(Path(state), Path(run), cgroup), name, argv, Way(**json.loads(options))))
 except VserverError as error:
     sys.exit(f"refused: {error}")
 """

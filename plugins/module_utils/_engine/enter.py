@@ -7,10 +7,7 @@ The runtime's ``exec`` is not used, because it cannot be kept from abstract unix
 domain can be inherited only, and a runtime inside another domain may not open the guest's namespaces (landlock(7),
 "Ptrace restrictions"). So a domain is entered here, after the namespaces.
 
-Three processes: the caller waits and copies; the *joiner*, its child, takes on all of the guest, cgroup first, and the
-user namespace together with the mounts; the *command*, the joiner's child, is the first in the guest's PID namespace
-and in reach of the guest's root. By then it holds nothing of the host's but the standard streams and what it tells the
-caller by, cannot be traced or read, and cannot import: a module would come from the guest's files.
+This is the caller, which waits and copies; what its child does is in :mod:`.joiner`.
 """
 
 from __future__ import annotations
@@ -19,69 +16,29 @@ import contextlib
 import errno
 import json
 import os
-import resource
 import select
 import signal
 import socket
-import struct
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from . import oci, running, seccomp
 from .errors import InvalidInput, VserverError
 from .facets import capabilities
-from .kernel import capability, cgroup, keyring, landlock, namespace, process, seccomp_filter, terminal
+from .joiner import BY_SIGNAL, PASSED_ON, Entry, Way, join
+from .kernel import cgroup, process, seccomp_filter, terminal
 from .model import ID_COUNT
 from .running import Running
 from .site import Site
 
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)
-_NAMESPACES = (
-    namespace.CLONE_NEWPID
-    | namespace.CLONE_NEWNS
-    | namespace.CLONE_NEWUTS
-    | namespace.CLONE_NEWIPC
-    | namespace.CLONE_NEWCGROUP
-)
-#: Exit statuses as a shell's: found but not executed, not found, ended by signal n.
-_NOT_EXECUTED, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128
 #: Seconds in which process 1 is gone when its end is what killed the command.
 _LAST_BREATH = 2.0
+#: As root, on our standard streams.
+_PLAIN = Way()
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """What the joiner and the command need, all of it looked up before.
-
-    * process: pidfd of the guest's process 1
-    * group: the guest's own cgroup, relative to the top of a hierarchy
-    * kept: the guest's capabilities, program: its system call filter as instructions
-    * argv, files: the command and where it may be, in the order to try; environment: of the command, whole
-    * window: the size of its terminal, if one was told
-    """
-
-    now: Running
-    process: int
-    layout: cgroup.Layout
-    group: str
-    kept: tuple[str, ...]
-    program: bytes
-    argv: tuple[bytes, ...]
-    files: tuple[bytes, ...]
-    environment: Mapping[str, str]
-    uid: int
-    gid: int
-    window: bytes | None
-
-
-def run(site: Site, name: str, argv: Sequence[str], *, tty: bool = False, uid: int = 0, gid: int = 0) -> int:
+def run(site: Site, name: str, argv: Sequence[str], way: Way = _PLAIN) -> int:
     """Run ``argv`` in guest ``name`` and return its exit status as a shell gives it: 128+n when signal n ended it.
-
-    * tty: on a terminal of its own in the guest, of which ours is made a window; else on our standard streams, those
-      that are terminals being copied, because a guest never gets a terminal of the host
-    * uid, gid: as the guest counts, without supplementary groups
 
     Signals that end a program are passed on meanwhile. 127 is a command that was not found, 126 one that cannot be
     executed; why is on its standard error. A command that is killed because the guest ends is an error. To be called
@@ -90,9 +47,9 @@ def run(site: Site, name: str, argv: Sequence[str], *, tty: bool = False, uid: i
     now = _running(site, name)
     with contextlib.ExitStack() as stack:
         try:
-            entry = _entry(site, now, argv, tty, uid, gid)
+            entry = _entry(site, now, argv, way)
             stack.callback(os.close, entry.process)
-            return _run(stack, entry, tty)
+            return _run(stack, entry, way.tty)
         except OSError as error:
             if running.read(site, name) != now:
                 raise VserverError(f"enter guest {name}", why="it has stopped meanwhile") from error
@@ -108,23 +65,19 @@ def _running(site: Site, name: str) -> Running:
     return now
 
 
-def _entry(site: Site, now: Running, argv: Sequence[str], tty: bool, uid: int, gid: int) -> _Entry:
-    if not argv or not argv[0] or any("\0" in word for word in argv):
-        raise InvalidInput(f"command {list(argv)!r} cannot be executed", remedy="Give a program and its arguments.")
-    for number in (uid, gid):
-        if not 0 <= number < ID_COUNT:
-            raise InvalidInput(f"id {number} does not exist in a guest", remedy=f"Give 0 to {ID_COUNT - 1}.")
-    environment = dict(setting.split("=", 1) for setting in oci.ENVIRONMENT)
-    environment["HOME"] = "/" if uid else "/root"
-    if tty:
+def _entry(site: Site, now: Running, argv: Sequence[str], way: Way) -> Entry:
+    _check(argv, way)
+    environment = {**dict(setting.split("=", 1) for setting in oci.ENVIRONMENT), "HOME": "/" if way.uid else "/root"}
+    if way.tty:
         environment["TERM"] = os.environ.get("TERM", "linux")
-    path = [""] if "/" in argv[0] else [directory + "/" for directory in environment["PATH"].split(":")]
+    search = way.environment.get("PATH", environment["PATH"])
+    path = [""] if "/" in argv[0] else [directory + "/" for directory in search.split(":")]
     program = seccomp_filter.compiled(seccomp.profile(os.uname().machine))
     descriptor = process.descriptor(now.pid)
     if process.start_ticks(now.pid) != now.start:
         os.close(descriptor)
         raise ProcessLookupError(errno.ESRCH, "its process 1 is gone")
-    return _Entry(
+    return Entry(
         now,
         descriptor,
         cgroup.layout(),
@@ -134,16 +87,29 @@ def _entry(site: Site, now: Running, argv: Sequence[str], tty: bool, uid: int, g
         tuple(map(os.fsencode, argv)),
         tuple(os.fsencode(directory + argv[0]) for directory in path),
         environment,
-        uid,
-        gid,
-        terminal.size(0) if tty else None,
+        way,
+        terminal.size(0) if way.tty else None,
     )
+
+
+def _check(argv: Sequence[str], way: Way) -> None:
+    """Refuse what cannot be meant in any guest (pure)."""
+    if not argv or not argv[0] or any("\0" in word for word in argv):
+        raise InvalidInput(f"command {list(argv)!r} cannot be executed", remedy="Give a program and its arguments.")
+    for number in (way.uid, way.gid):
+        if not 0 <= number < ID_COUNT:
+            raise InvalidInput(f"id {number} does not exist in a guest", remedy=f"Give 0 to {ID_COUNT - 1}.")
+    for name, value in way.environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise InvalidInput(f"environment variable {name!r} cannot be set", remedy="Write NAME=VALUE.")
+    if "\0" in way.cwd:
+        raise InvalidInput(f"directory {way.cwd!r} does not exist", remedy="Give one of the guest's.")
 
 
 # --- the caller ------------------------------------------------------------------------------------------------------
 
 
-def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
+def _run(stack: contextlib.ExitStack, entry: Entry, tty: bool) -> int:
     """Fork the joiner, hear of the command, copy and wait."""
     streams, copies = ({}, []) if tty else _streams()
     for copy in copies:
@@ -152,9 +118,9 @@ def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
     channel = socket.socketpair() if tty else None
     stack.enter_context(process.adopting())
     to = stack.enter_context(_passing_on())
-    joiner = os.fork()
+    joiner = _fork(entry)
     if joiner == 0:
-        _join(entry, streams, send, channel[1] if channel else None)
+        join(entry, streams, send, channel[1] if channel else None)
     to.joiner = joiner
     os.close(send)
     for ours in streams.values():
@@ -171,8 +137,8 @@ def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
             to.command = None
             os.waitpid(said["pid"], 0)
         raise OSError(*said["error"])
-    if ended_by in _PASSED_ON:
-        return _BY_SIGNAL + ended_by
+    if ended_by in PASSED_ON:
+        return BY_SIGNAL + ended_by
     if "pid" not in said:
         raise OSError(errno.ESRCH, "the process that entered was killed")
     if channel is not None:
@@ -190,7 +156,14 @@ def _run(stack: contextlib.ExitStack, entry: _Entry, tty: bool) -> int:
     status = os.waitstatus_to_exitcode(os.waitpid(said["pid"], 0)[1])
     if status == -signal.SIGKILL and select.select([entry.process], [], [], _LAST_BREATH)[0]:
         raise OSError(errno.ESRCH, "it ended with its guest")
-    return status if status >= 0 else _BY_SIGNAL - status
+    return status if status >= 0 else BY_SIGNAL - status
+
+
+def _fork(entry: Entry) -> int:
+    """Fork, into the guest's own cgroup where that can be; else the child has to move."""
+    with contextlib.suppress(OSError):
+        return cgroup.fork_beside(entry.layout, entry.now.pid)
+    return os.fork()
 
 
 def _streams() -> tuple[dict[int, int], list[terminal.Copy]]:
@@ -241,7 +214,7 @@ class _Signals:
 def _passing_on() -> Iterator[_Signals]:
     """Handle the signals to pass on, but for those that the caller ignores (nohup)."""
     signals = _Signals()
-    before = {number: signal.getsignal(number) for number in _PASSED_ON}
+    before = {number: signal.getsignal(number) for number in PASSED_ON}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
             signal.signal(number, signals)
@@ -250,99 +223,3 @@ def _passing_on() -> Iterator[_Signals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# --- the joiner ------------------------------------------------------------------------------------------------------
-
-
-def _join(entry: _Entry, streams: Mapping[int, int], send: int, channel: socket.socket | None) -> NoReturn:
-    """Become one of the guest's, fork the command, and tell its pid."""
-    try:
-        _leave_behind(entry, streams, {send, entry.process} | ({channel.fileno()} if channel else set()))
-        cgroup.join(entry.layout, entry.group, entry.now.pid)  # before any socket is made
-        keyring.leave_session()
-        for name, pair in entry.now.guest.limits.rlimits.items():
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), pair)  # while a hard limit may still rise
-        process.hide()
-        sys.meta_path.clear()  # whatever was imported now would be the guest's
-        shifted = entry.now.guest.context.user_namespace
-        namespace.enter_all(entry.process, _NAMESPACES | (namespace.CLONE_NEWUSER if shifted else 0))
-        os.close(entry.process)
-        _confine(entry)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # from here on the command gets them
-        child = os.fork()
-        if child == 0:
-            _become(entry, send, channel)
-        os.write(send, json.dumps({"pid": child}).encode() + b"\n")
-    except BaseException as error:
-        _tell(send, error)
-    finally:
-        os._exit(0)
-
-
-def _leave_behind(entry: _Entry, streams: Mapping[int, int], keep: set[int]) -> None:
-    """Nothing of the caller's: no descriptor but ``keep`` and the standard streams, no handler, no mask."""
-    for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError):  # two belong to the C library
-            signal.signal(each, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number, fd in streams.items():
-        os.dup2(fd, number)
-    process.close_all_but(keep)
-    os.umask(0o022)
-
-
-def _confine(entry: _Entry) -> None:
-    """The guest's ids, capabilities, scope and filter; the order is that of the privileges each step needs."""
-    os.setgroups(())
-    os.setresgid(entry.gid, entry.gid, entry.gid)
-    capability.limit(entry.kept)
-    landlock.scope_abstract_sockets()
-    seccomp_filter.load(entry.program)
-    os.setresuid(entry.uid, entry.uid, entry.uid)
-    capability.hold(() if entry.uid else entry.kept)
-    process.hide()  # again: the kernel forgets it when the ids change
-    os.chdir("/")
-
-
-def _tell(send: int, error: BaseException) -> None:
-    number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
-    os.write(send, json.dumps({"error": [number or errno.EINVAL, text or repr(error)]}).encode() + b"\n")
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def _become(entry: _Entry, send: int, channel: socket.socket | None) -> NoReturn:
-    """Take a session and a terminal, and execute the command."""
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.setsid()
-        if channel is not None:
-            _take_terminal(entry, channel)
-        os.close(send)
-    except BaseException as error:
-        _tell(send, error)
-        os._exit(_NOT_EXECUTED)
-    status, reason = _NOT_FOUND, "command not found"
-    try:
-        for file in entry.files:
-            try:
-                os.execve(file, entry.argv, entry.environment)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                    status, reason = _NOT_EXECUTED, error.strerror or "cannot be executed"
-        os.write(2, entry.argv[0] + f": {reason}\n".encode())
-    finally:
-        os._exit(status)
-
-
-def _take_terminal(entry: _Entry, channel: socket.socket) -> None:
-    """Make a terminal of the guest's, hand our end of it to the caller, and be the session on the other."""
-    ours, theirs = terminal.make()
-    terminal.set_size(ours, entry.window)
-    channel.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", ours))])
-    terminal.control(theirs)
-    os.close(ours)
-    os.close(theirs)
-    channel.close()

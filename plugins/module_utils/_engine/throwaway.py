@@ -18,6 +18,7 @@ from typing import Any
 
 from . import boot, enter, faults, files, lifecycle, store
 from .errors import Busy
+from .joiner import Way
 from .site import Site
 
 _MARKER = "throwaway"
@@ -30,10 +31,7 @@ def run(
     site: Site,
     options: Mapping[str, Mapping[str, Any]],
     argv: Sequence[str],
-    *,
-    tty: bool = False,
-    uid: int = 0,
-    gid: int = 0,
+    way: Way,
 ) -> int:
     """Run ``argv`` in a new guest, remove the guest, and return the command's exit status as :func:`.enter.run` does.
 
@@ -48,7 +46,7 @@ def run(
     with store.lock(site, _lock(name)), _ended_by_signals():
         try:
             _make(site, name, options)
-            return enter.run(site, name, argv, tty=tty, uid=uid, gid=gid)
+            return enter.run(site, name, argv, way)
         finally:
             for number in _ENDING:
                 signal.signal(number, signal.SIG_IGN)

@@ -11,9 +11,11 @@ imported before it does anything, because the file it comes from may be replaced
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from ..errors import VserverError
 from ..site import Site
@@ -25,7 +27,8 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
 
     * version: of the file that is run (see :mod:`..engine_file`)
     """
-    arguments = parser.parser(version).parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser.for_line(version, words).parse_args(words)
     if arguments.command == "completion":
         sys.stdout.write(completion.bash(parser.parser(version)) + "\n")
         return 0
@@ -44,6 +47,14 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"vserver: {error}\n")
         return 1
     return status
+
+
+def program(version: str) -> NoReturn:
+    """Be the program: :func:`main`, without taking Python down at the end, which takes as long as a start of it."""
+    status = main(version)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def _group(name: str) -> Mapping[str, Callable[[Site, argparse.Namespace], int]]:

@@ -10,6 +10,7 @@ import sys
 
 from .. import enter
 from ..errors import InvalidInput
+from ..joiner import Way
 from ..site import Site
 
 #: Every distribution has it; as a login shell it reads the guest's own profile.
@@ -17,7 +18,7 @@ _LOGIN_SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || echo sh)" -l')
 
 
 def _enter(site: Site, arguments: argparse.Namespace) -> int:
-    return enter.run(site, arguments.name, _LOGIN_SHELL, tty=True)
+    return enter.run(site, arguments.name, _LOGIN_SHELL, Way(tty=True))
 
 
 def words(arguments: argparse.Namespace) -> list[str]:
@@ -28,9 +29,21 @@ def words(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
+def way(arguments: argparse.Namespace) -> Way:
+    """How the command is to be run (pure). Raises :class:`InvalidInput`."""
+    if arguments.user is not None and (arguments.uid or arguments.gid):
+        raise InvalidInput("user is given beside uid or gid", remedy="The user's own ids are those in its guest.")
+    environment = {}
+    for setting in arguments.env:
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise InvalidInput(f"environment variable {setting!r} cannot be meant", remedy="Write NAME=VALUE.")
+        environment[name] = value
+    return Way(arguments.tty, arguments.uid, arguments.gid, arguments.user, arguments.cwd, environment)
+
+
 def _exec(site: Site, arguments: argparse.Namespace) -> int:
-    chosen = words(arguments)
-    status = enter.run(site, arguments.name, chosen, tty=arguments.tty, uid=arguments.uid, gid=arguments.gid)
+    status = enter.run(site, arguments.name, words(arguments), way(arguments))
     if arguments.report is None:
         return status
     sys.stderr.write(f"{arguments.report} {status}\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from typing import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 #: The modules of this package that do what commands say.
 GROUPS = ("activity", "inside", "life", "look", "run", "service")
@@ -16,60 +16,62 @@ SORTS = ("cpu", "memory", "processes", "name")
 #: Those of a guest's unit, see :mod:`..guest_unit`.
 STEPS = ("start", "stop", "clear")
 
-#: Adds a command: group, name, what it is for.
-_Add = Callable[[str, str, str], argparse.ArgumentParser]
-
-_EPILOG = """\
-Exit status: 0 done, 1 not done (why is on standard error), 2 cannot be meant. exec and enter: the command's own,
-128+n when signal n ended it, 126 or 127 when it cannot be executed or is not found. status: 3 when one does not run.
-"""
+EXIT_STATUS = """\
+0 done, 1 not done (why is on standard error), 2 cannot be meant. exec, enter and run: the command's own,
+128+n when signal n ended it, 126 or 127 when it cannot be executed or is not found. status: 3 when one does not run."""
 
 
-def parser(version: str) -> argparse.ArgumentParser:
+def parser(version: str, only: str | None = None) -> argparse.ArgumentParser:
     """The parser; what it parses has ``group`` and ``command``: a module of this package, a key of its COMMANDS.
 
     * version: what ``--version`` says
+    * only: the one command it is to know, because to make them all takes longer than to enter a guest
     """
-    top = argparse.ArgumentParser(prog="vserver", description="Act on the guests of this host.", epilog=_EPILOG)
+    top = argparse.ArgumentParser(
+        prog="vserver", description="Act on the guests of this host.", epilog=f"Exit status: {EXIT_STATUS}"
+    )
     top.add_argument("--version", action="version", version=f"vserver {version}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
-
-    def add(group: str, name: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        command.set_defaults(group=group, command=name)
-        return command
-
-    _looking(add)
-    _life(add)
-    _inside(add)
-    _run(add)
-    command = add("", "completion", "print what a shell needs to complete command lines")
-    command.add_argument("shell", choices=("bash",))
-    command = add("service", "bind-unit", "for systemd: bind the unit this runs in")
-    command.add_argument("name", metavar="UNIT")
-    command = add("service", "guest-unit", "for systemd: a step of the unit that a guest is")
-    command.add_argument("step", metavar="STEP", choices=STEPS, help=", ".join(STEPS))
-    command.add_argument("name", metavar="NAME")
+    commands = top.add_subparsers(prog="vserver", metavar="COMMAND", required=True)
+    for name, (group, text, fill) in _COMMANDS.items():
+        if only in (None, name):
+            command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+            command.set_defaults(group=group, command=name)
+            fill(command)
     return top
 
 
-def _looking(add: _Add) -> None:
-    command = add("look", "list", "show all guests of this host")
+def for_line(version: str, argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser that a command line needs: of its command where that is known, else of all."""
+    return parser(version, argv[0] if argv and argv[0] in _COMMANDS else None)
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def _list(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="everything known of each, as an array in JSON")
-    command = add("look", "status", "tell what is known of guests; 3 when one of them does not run")
+
+
+def _status(command: argparse.ArgumentParser) -> None:
     _guests(command, "every guest")
     command.add_argument("--json", action="store_true", help="as an array in JSON")
-    command = add("look", "logs", "show the journal of a running guest")
+
+
+def _logs(command: argparse.ArgumentParser) -> None:
     command.add_argument("--host", action="store_true", help="what the host's journal has of the guest's unit instead")
     command.add_argument("--follow", action="store_true", help="go on with what comes")
     command.add_argument("--lines", metavar="N", type=_count, default=50, help="the last so many (50)")
     command.add_argument("--json", action="store_true", help="an object of JSON a line")
     command.add_argument("name", metavar="NAME")
-    command = add("activity", "ps", "show processes, each with its guest")
+
+
+def _ps(command: argparse.ArgumentParser) -> None:
     command.add_argument("names", metavar="NAME", nargs="*", help="of these guests only")
     command.add_argument("--host", action="store_true", help="the host's own too")
     command.add_argument("--json", action="store_true", help="as an array in JSON")
-    command = add("activity", "stat", "show what running guests use, again and again")
+
+
+def _stat(command: argparse.ArgumentParser) -> None:
     command.add_argument("names", metavar="NAME", nargs="*", help="these guests only")
     command.add_argument("--sort", choices=SORTS, default="cpu", help="the order (cpu)")
     command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=2.0, help="between two looks (2)")
@@ -77,25 +79,36 @@ def _looking(add: _Add) -> None:
     command.add_argument("--json", action="store_true", help="once, as an array in JSON")
 
 
-def _life(add: _Add) -> None:
-    _guests(add("life", "start", "start guests; it is fine when they run"), "every guest")
-    _guests(add("life", "stop", "stop guests in order; it is fine when they do not run"), "every guest that runs")
-    _guests(add("life", "restart", "stop guests in order, and start them"), "every guest that runs")
-    command = add("life", "kill", "end every process of guests at once, or send each a signal")
+# --- their lives -----------------------------------------------------------------------------------------------------
+
+
+def _every(command: argparse.ArgumentParser) -> None:
+    _guests(command, "every guest")
+
+
+def _running(command: argparse.ArgumentParser) -> None:
+    _guests(command, "every guest that runs")
+
+
+def _kill(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--signal", metavar="SIGNAL", type=_signal, help="by name or number; the guests are not stopped"
     )
-    _guests(command, "every guest that runs")
-    _guests(add("life", "freeze", "stop the time of running guests"), "every guest that runs")
-    _guests(add("life", "thaw", "have frozen guests go on"), "every guest that runs")
-    command = add("life", "autostart", "start the guests that are to start with the host")
+    _running(command)
+
+
+def _autostart(command: argparse.ArgumentParser) -> None:
     command.add_argument("--parallel", metavar="N", type=_count, default=os.cpu_count() or 1, help="as many at a time")
 
 
-def _inside(add: _Add) -> None:
-    command = add("inside", "enter", "a login shell in a running guest, on a terminal of its own")
+# --- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _enter(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME")
-    command = add("inside", "exec", "run a command as root in a running guest; its exit status is ours")
+
+
+def _exec(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
     )
@@ -103,8 +116,7 @@ def _inside(add: _Add) -> None:
     _how(command)
 
 
-def _run(add: _Add) -> None:
-    command = add("run", "run", "run a command in a new guest, which is removed when it ends")
+def _run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--template", metavar="NAME", help="its root is a clone of this; else the host's, copy-on-write"
     )
@@ -133,6 +145,13 @@ def _how(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tty", action="store_true", help="on a terminal of its own")
     command.add_argument("--uid", metavar="N", type=int, default=0, help="as this user of the guest (0)")
     command.add_argument("--gid", metavar="N", type=int, default=0, help="as this group of the guest (0)")
+    command.add_argument(
+        "--user", metavar="NAME", help="as this user of the guest's /etc/passwd, with its groups and home directory"
+    )
+    command.add_argument("--cwd", metavar="DIRECTORY", default="/", help="in this directory of the guest (/)")
+    command.add_argument(
+        "--env", metavar="NAME=VALUE", action="append", default=[], help="with this variable; may be repeated"
+    )
     command.add_argument("argv", metavar="-- COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
 
 
@@ -140,6 +159,48 @@ def _guests(command: argparse.ArgumentParser, all_of: str) -> None:
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("names", metavar="NAME", nargs="*", default=[])
     which.add_argument("--all", action="store_true", help=all_of)
+
+
+def _completion(command: argparse.ArgumentParser) -> None:
+    command.add_argument("shell", choices=("bash",))
+
+
+# --- for systemd -----------------------------------------------------------------------------------------------------
+
+
+def _bind_unit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="UNIT")
+
+
+def _guest_unit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("step", metavar="STEP", choices=STEPS, help=", ".join(STEPS))
+    command.add_argument("name", metavar="NAME")
+
+
+#: Command → its group, what it does, and what fills its parser.
+_COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
+    "list": ("look", "show all guests of this host", _list),
+    "status": ("look", "tell what is known of guests; 3 when one of them does not run", _status),
+    "logs": ("look", "show the journal of a running guest", _logs),
+    "ps": ("activity", "show processes, each with its guest", _ps),
+    "stat": ("activity", "show what running guests use, again and again", _stat),
+    "start": ("life", "start guests; it is fine when they run", _every),
+    "stop": ("life", "stop guests in order; it is fine when they do not run", _running),
+    "restart": ("life", "stop guests in order, and start them", _running),
+    "kill": ("life", "end every process of guests at once, or send each a signal", _kill),
+    "freeze": ("life", "stop the time of running guests", _running),
+    "thaw": ("life", "have frozen guests go on", _running),
+    "autostart": ("life", "start the guests that are to start with the host", _autostart),
+    "enter": ("inside", "a login shell in a running guest, on a terminal of its own", _enter),
+    "exec": ("inside", "run a command in a running guest, as its root; its exit status is ours", _exec),
+    "run": ("run", "run a command in a new guest, which is removed when it ends", _run),
+    "completion": ("", "print what a shell needs to complete command lines", _completion),
+    "bind-unit": ("service", "for systemd: bind the unit this runs in", _bind_unit),
+    "guest-unit": ("service", "for systemd: a step of the unit that a guest is", _guest_unit),
+}
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 def _count(text: str) -> int:

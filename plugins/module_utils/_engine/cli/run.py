@@ -11,7 +11,7 @@ from typing import Any
 from .. import throwaway
 from ..errors import InvalidInput
 from ..site import Site
-from .inside import words
+from .inside import way, words
 
 
 def options(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -47,9 +47,7 @@ def _rlimit(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _run(site: Site, arguments: argparse.Namespace) -> int:
-    return throwaway.run(
-        site, options(arguments), words(arguments), tty=arguments.tty, uid=arguments.uid, gid=arguments.gid
-    )
+    return throwaway.run(site, options(arguments), words(arguments), way(arguments))
 
 
 COMMANDS = {"run": _run}

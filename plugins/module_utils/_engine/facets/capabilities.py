@@ -9,7 +9,6 @@ powers reaches the host.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +73,8 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 def _name(text: str) -> str:
     name = "CAP_" + text.strip().upper().removeprefix("CAP_")
     if name not in capability.NAMES:
+        import difflib  # for a mistake; who enters a guest waits for the others
+
         near = difflib.get_close_matches(name, capability.NAMES, n=1, cutoff=0.0)
         raise InvalidInput(f"capability {text!r} is unknown", remedy=f"Did you mean {near[0]}?")
     return name
