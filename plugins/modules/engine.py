@@ -13,6 +13,7 @@ description:
     Ansible is there, such as at boot.
   - The program is a Python zip application made of the same source as the modules, and run by the same Python.
     C(vserver --version) tells which source.
+  - Its man page, C(vserver.8), is in C(/usr/share/man/man8), and goes with it.
   - It is replaced in one step. Running guests do not notice; the next start of anything uses the new one.
 version_added: 0.2.0
 author:
@@ -72,6 +73,11 @@ engine:
       returned: O(state=present)
       type: str
       sample: "0755"
+    manual:
+      description: Where its man page is.
+      returned: O(state=present)
+      type: str
+      sample: /usr/share/man/man8/vserver.8
 """
 
 from typing import Any

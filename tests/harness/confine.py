@@ -21,7 +21,7 @@ from pathlib import Path
 # Where guests live, and the private directory of the run that stands there instead.
 PRIVATE = {"/var/lib/vserver": "lib", "/run/vserver": "run"}
 # Where something gets installed: the run sees what is there, and what it changes stays in STATE.
-COVERED = {"/usr/sbin": "sbin"}
+COVERED = {"/usr/sbin": "sbin", "/usr/share/man": "man"}
 # Exit status for a command that succeeded and left processes behind.
 LEFT_RUNNING = 70
 PATIENCE = 10.0

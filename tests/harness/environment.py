@@ -31,6 +31,7 @@ PACKAGES = {
     "dig": "bind9-dnsutils",
     "git": "git",
     "go": "golang-go",
+    "groff": "groff-base",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 from . import templates
 from .guests import SLEEP, Guests, eventually
+from .terminals import Terminal
 
 #: One process that computes and one that sleeps, below an init that takes no order.
 _LOAD = ("/bin/sh", "-c", "sleep 1000 & while :; do :; done")
@@ -147,6 +149,120 @@ def test_exec_is_as_a_command_here(here: Guests) -> None:
     assert said("exec", "--uid", "33", "--gid", "34", "idle", "--", "sh", "-c", "id -u; id -g") == "33\n34\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--uid", "33"], "33|0|0|/||/"),
+        (["--user", "www-data"], "33|33|33|/var/www|www-data|/"),
+        (["--user", "hostile"], "1234|50|50 1000 1001|/home/there|hostile|/"),
+        (["--user", "root"], "0|0|0|/root|root|/"),
+        (["--user", "www-data", "--cwd", "/var/lib", "--env", "HOME=/x=y"], "33|33|33|/x=y|www-data|/var/lib"),
+        (["--env", "HOME=", "--env", "USER=u", "--cwd", "tmp"], "0|0|0||u|/tmp"),
+    ],
+    ids=["uid", "user", "groups", "root", "all", "relative"],
+)
+def test_exec_as_a_user_of_the_guest(here: Guests, options: list[str], expected: str) -> None:
+    """By the guest's own files: the host has no such users, or others."""
+    here.run("idle", "sh", "-c", _USERS)
+    script = 'echo "$(id -u)|$(id -g)|$(id -G)|$HOME|$USER|$(pwd)"'
+    assert said("exec", *options, "idle", "--", "/bin/sh", "-c", script) == f"{expected}\n"
+
+
+#: A user that only the guest has, with groups; before the next a line that is no entry.
+_USERS = """
+grep -q ^hostile: /etc/passwd || {
+    printf 'nonsense\\nhostile:x:1234:50::/home/there:\\ntoo:x:70000:0::/:\\n' >> /etc/passwd
+    printf 'one:x:1000:hostile\\ntwo:x:1001:a,hostile\\nnone:x:1002:hostiles\\n' >> /etc/group
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--user", "nobody-there"], "enter guest idle: its /etc/passwd has no user nobody-there"),
+        (["--user", "too"], "user too: id 70000 does not exist in a guest"),
+        (["--user", "root", "--uid", "5"], "user is given beside uid or gid"),
+        (["--cwd", "/no/where"], "change to its directory /no/where: No such file or directory"),
+        (["--user", "www-data", "--cwd", "/root"], "change to its directory /root: Permission denied"),
+        (["--env", "=x"], "environment variable '=x' cannot be meant"),
+    ],
+)
+def test_exec_that_cannot_be(here: Guests, options: list[str], reason: str) -> None:
+    here.run("idle", "sh", "-c", _USERS)
+    assert reason in said("exec", *options, "idle", "--", "true", status=1)
+
+
+@pytest.mark.parametrize(
+    "what", ["mkfifo /etc/passwd", "ln -s /dev/zero /etc/passwd", "truncate -s 9G /etc/passwd", ":"]
+)
+def test_exec_is_not_held_up_by_what_a_guest_lays_for_it(here: Guests, what: str) -> None:
+    here.run("idle", "sh", "-c", f"mv /etc/passwd /etc/kept; {what}")
+    try:
+        assert "/etc/passwd" in said("exec", "--user", "root", "idle", "--", "true", status=1)
+    finally:
+        here.run("idle", "mv", "-f", "/etc/kept", "/etc/passwd")
+
+
+# --- on a terminal ---------------------------------------------------------------------------------------------------
+
+
+def test_stat_goes_on_until_q_and_sorts_as_it_is_told(here: Guests) -> None:
+    with Terminal(here.site.program, "stat", "--interval", "0.2") as terminal:
+        terminal.wait_for(r"GUEST +XID")
+        terminal.wait_for(r"busy .*\n.*idle", "not sorted by what is used")
+        terminal.type("n")
+        terminal.wait_for(r"busy .*\n.*idle")
+        seen = len(terminal.shown)
+        terminal.wait_for(r"q ends", since=seen)
+        terminal.type("q")
+        assert terminal.ended() == 0
+    assert "\033[H" in terminal.shown and "\033[32m" in terminal.shown
+    assert all(len(line) <= 100 for line in re.sub("\033\\[[0-9;]*[A-Za-z]", "", terminal.shown).splitlines())
+
+
+def test_stat_gives_the_terminal_back_as_it_was(here: Guests) -> None:
+    script = f"{here.site.program} stat --interval 0.2; echo status $?; stty -a | tr ';' '\\n'"
+    with Terminal("/bin/sh", "-c", f"stty -a >/dev/null; trap : INT; {script}") as terminal:
+        terminal.wait_for("q ends")
+        terminal.type("\x03")
+        terminal.wait_for("status 130")
+        terminal.wait_for(r"(?s)status 130.* icanon.* echo ")
+        assert terminal.ended() == 0
+
+
+def test_list_has_colours_only_for_who_wants_them(here: Guests) -> None:
+    for words, coloured in ([], True), (["env", "NO_COLOR=1"], False):
+        with Terminal(*words, str(here.site.program), "list") as terminal:
+            assert terminal.ended() == 0
+        assert ("\033[32mrunning\033[0m" in terminal.shown) is coloured
+
+
+def test_run_on_a_terminal(here: Guests) -> None:
+    script = "tty; stty size; echo type; read line; echo got $line; exit 5"
+    words = (
+        "run",
+        "--template",
+        here.template,
+        "--tty",
+        "--user",
+        "www-data",
+        "--cwd",
+        "/var",
+        "--",
+        "sh",
+        "-c",
+        script,
+    )
+    with Terminal(here.site.program, *words) as terminal:
+        terminal.wait_for("type")
+        terminal.type("abc\r")
+        assert terminal.ended() == 5
+    assert terminal.shown.replace("\r", "").splitlines()[:2] == ["/dev/pts/0", "31 97"]
+    assert "got abc" in terminal.shown
+    assert not thrown_away(here)
+
+
 def test_logs_are_the_guests(here: Guests) -> None:
     assert "does not run" in said("logs", "down", status=1)
     here.start("booted", addresses=["127.0.84.2"])
@@ -164,6 +280,20 @@ def thrown_away(here: Guests) -> list[str]:
     found = [*here.site.guests.glob("run-*"), *here.site.run.glob("run-*"), *here.site.locks.glob("*run-*")]
     found += [group for top in cgroup.layout().tops for group in (top / here.site.cgroup).glob("run-*")]
     return [str(path) for path in found]
+
+
+def test_run_tells_a_host_that_has_its_programs_elsewhere(here: Guests) -> None:
+    words = [
+        "unshare",
+        "--mount",
+        "--",
+        "/bin/sh",
+        "-c",
+        f"mount --bind /usr /usr && exec {here.site.program} run -- true",
+    ]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1 and "its /usr is a file system of its own" in result.stderr
+    assert "Name a template" in result.stderr and not thrown_away(here)
 
 
 def test_run_is_as_a_command_here_and_leaves_nothing(here: Guests) -> None:

@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, files
+from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import manual
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, Unsupported
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -99,6 +101,10 @@ def test_equal_sources_make_equal_bytes_and_only_sources_make_the_version() -> N
         assert packed.testzip() is None
 
 
+def page(program: Path) -> Path:
+    return Site(program=program).manual
+
+
 def tampered(program: Path) -> None:
     program.write_bytes(program.read_bytes().replace(b"def main(", b"def niam(", 1))
 
@@ -119,8 +125,10 @@ def tampered(program: Path) -> None:
             {"python": "/old/python"},
             {"python": engine_file.interpreter()},
         ),
+        (lambda program: page(program).unlink(), {"manual": None}, None),
+        (lambda program: page(program).write_text(f"{manual.MARK} old"), {"manual": "PAGE, altered"}, None),
     ],
-    ids=["missing", "mode", "altered", "older", "python"],
+    ids=["missing", "mode", "altered", "older", "python", "no page", "page"],
 )
 def test_what_differs_is_told_and_put_right(
     site: Site, spoil: Callable[[Path], object], before: dict[str, str], after: dict[str, str] | None
@@ -129,11 +137,12 @@ def test_what_differs_is_told_and_put_right(
     content = site.program.read_bytes()
 
     def named(values: dict[str, str]) -> dict[str, str]:
-        return {key: value and value.replace("VERSION", whole["version"]) for key, value in values.items()}
+        known = {"VERSION": whole["version"], "PAGE": whole["manual"]}
+        return {key: value and re.sub("[A-Z]{4,}", lambda word: known[word[0]], value) for key, value in values.items()}
 
     spoil(site.program)
     told = engine_file.ensure(site, check=True)
-    assert not site.program.exists() or site.program.read_bytes() != content or before.get("mode")
+    assert not site.program.exists() or site.program.read_bytes() != content or {"mode", "manual"} & before.keys()
     made = engine_file.ensure(site)
     for outcome in (told, made):
         assert outcome.changed and outcome.before == named(before)
@@ -141,14 +150,33 @@ def test_what_differs_is_told_and_put_right(
     with zipfile.ZipFile(site.program) as packed, zipfile.ZipFile(io.BytesIO(content)) as old:
         assert packed.testzip() is None and packed.namelist() == old.namelist()
     assert site.program.stat().st_mode & 0o7777 == 0o755
+    assert site.manual.read_text() == manual.page(whole["version"]) and site.manual.stat().st_mode & 0o7777 == 0o644
     assert not engine_file.ensure(site).changed and not engine_file.ensure(site, check=True).changed
 
 
-def test_it_goes_and_stays_away(site: Site) -> None:
+def test_it_goes_with_its_page_and_stays_away(site: Site) -> None:
     engine_file.ensure(site)
-    assert engine_file.absent(site, check=True).changed and site.program.exists()
-    assert engine_file.absent(site).changed and not site.program.exists()
+    assert engine_file.absent(site, check=True).changed and site.program.exists() and site.manual.exists()
+    site.program.unlink()
+    outcome = engine_file.absent(site)
+    assert outcome.before == {"manual": str(site.manual)} and outcome.after == {"manual": None}
+    engine_file.ensure(site)
+    assert engine_file.absent(site).changed and not site.program.exists() and not site.manual.exists()
     assert not engine_file.absent(site).changed
+
+
+def test_a_page_of_another_program_is_never_touched(site: Site) -> None:
+    files.make_directory(site.manual.parent)
+    site.manual.write_text(".TH VSERVER 8 util-vserver\n")
+    for call in (engine_file.ensure, engine_file.absent):
+        with pytest.raises(Conflict, match="something else is there"):
+            call(site)
+    assert site.manual.read_text() == ".TH VSERVER 8 util-vserver\n" and not site.program.exists()
+
+
+def test_the_page_is_where_the_program_belongs() -> None:
+    assert Site().manual == Path("/usr/share/man/man8/vserver.8")
+    assert Site(program=Path("/usr/local/sbin/vserver")).manual == Path("/usr/local/share/man/man8/vserver.8")
 
 
 @pytest.mark.parametrize("content", [b"#!/bin/sh\necho util-vserver\n", b"", "zip"], ids=["script", "empty", "zip"])

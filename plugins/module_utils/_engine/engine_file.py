@@ -4,7 +4,8 @@
 """The engine as one file on the host: the program ``vserver``, a Python zip application of the modules' own source.
 
 It holds the command line and all that is reachable from there, so it is the same whether it is made from a checkout or
-from what Ansible sent to the host. It is replaced by a rename: whoever runs the old one goes on with it.
+from what Ansible sent to the host. It is replaced by a rename: whoever runs the old one goes on with it. Its man page
+comes and goes with it.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from . import files, service, store
+from .cli import manual
 from .errors import Conflict, Unsupported
 from .outcome import Outcome
 from .site import Site
 
 #: The zip file's comment: this, then the version. It tells our file from another program of that name.
 _MARK = b"linux.vserver engine "
-_MODE = 0o755
+_MODE, _PAGE_MODE = 0o755, 0o644
 _MAIN = "__main__.py"
 #: Magic number, flags and the source's hash (PEP 552).
 _PYC_HEADER = 16
@@ -182,17 +184,36 @@ def ensure(site: Site, *, check: bool = False) -> Outcome:
     """
     of = sources()
     wanted = Description(version(of), interpreter(), f"{_MODE:04o}")
-    content = build(of, wanted.python)
+    content, page = build(of, wanted.python), manual.page(wanted.version).encode()
     with _locked(site, check):
-        found = installed(site.program)
+        found, read = installed(site.program), _page(site)
         before = {} if found is None else asdict(found[0])
         if found is not None and found[0] == wanted and _meaning(found[1]) != _meaning(content):
             before["version"] += ", altered"
-        changed = before != asdict(wanted)
-        if changed and not check:
-            files.make_directory(site.program.parent, 0o755)
-            files.write(site.program, content, _MODE)
-    return _outcome(site, changed, before, asdict(wanted), wanted)
+        if read is not None:
+            before["manual"] = str(site.manual) if read == page else f"{site.manual}, altered"
+        after = {**asdict(wanted), "manual": str(site.manual)}
+        if not check and before != after:
+            for path, data, mode in ((site.program, content, _MODE), (site.manual, page, _PAGE_MODE)):
+                if not path.parent.is_dir():
+                    files.make_directory(path.parent, 0o755)
+                files.write(path, data, mode)
+    return _outcome(site, before, after)
+
+
+def _page(site: Site) -> bytes | None:
+    """The man page that is there. Raises :class:`Conflict` when it is somebody else's."""
+    try:
+        content = site.manual.read_bytes()
+    except FileNotFoundError:
+        return None
+    if not content.startswith(manual.MARK.encode()):
+        raise Conflict(
+            f"have the man page of the engine at {site.manual}",
+            why="something else is there",
+            remedy="Remove the package it belongs to (util-vserver has a page of that name), or move it away.",
+        )
+    return content
 
 
 def absent(site: Site, *, check: bool = False) -> Outcome:
@@ -201,7 +222,7 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
     Raises :class:`Conflict` when another program is there, or when a bound unit needs it.
     """
     with _locked(site, check):
-        found = installed(site.program)
+        found, read = installed(site.program), _page(site)
         bound = [of.name for of in service.load_all(site) if of.kind == "unit"]
         if found is not None and bound:
             raise Conflict(
@@ -209,10 +230,14 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
                 why=f"it binds {', '.join(bound)} at each start",
                 remedy="Let those units use every address first (address_binding with state absent).",
             )
-        if found is not None and not check:
-            site.program.unlink()
-            files.fsync_directory(site.program.parent)
-    return _outcome(site, found is not None, {} if found is None else asdict(found[0]), {}, None)
+        before = {} if found is None else asdict(found[0])
+        if read is not None:
+            before["manual"] = str(site.manual)
+        for path in (site.program, site.manual) if before and not check else ():
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+                files.fsync_directory(path.parent)
+    return _outcome(site, before, {})
 
 
 @contextlib.contextmanager
@@ -222,17 +247,18 @@ def _locked(site: Site, check: bool) -> Iterator[None]:
         yield
         return
     with store.lock(site, "engine"):
-        files.sweep(site.program.parent, site.program.name)
+        for path in (site.program, site.manual):
+            files.sweep(path.parent, path.name)
         yield
 
 
-def _outcome(
-    site: Site, changed: bool, before: Mapping[str, str], after: Mapping[str, str], there: Description | None
-) -> Outcome:
-    differing = [key for key in (field.name for field in fields(Description)) if before.get(key) != after.get(key)]
+def _outcome(site: Site, before: Mapping[str, str], after: Mapping[str, str]) -> Outcome:
+    keys = [
+        key for key in (*(field.name for field in fields(Description)), "manual") if before.get(key) != after.get(key)
+    ]
     return Outcome(
-        changed,
-        {key: before.get(key) for key in differing},
-        {key: after.get(key) for key in differing},
-        {"path": str(site.program), **({} if there is None else asdict(there))},
+        bool(keys),
+        {key: before.get(key) for key in keys},
+        {key: after.get(key) for key in keys},
+        {"path": str(site.program), **after},
     )

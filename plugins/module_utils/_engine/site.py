@@ -25,6 +25,11 @@ class Site:
     program: Path = Path("/usr/sbin/vserver")
 
     @property
+    def manual(self) -> Path:
+        """The program's man page: below share/man of the directory that has the program's (FHS 4.11)."""
+        return self.program.parents[1] / "share" / "man" / "man8" / f"{self.program.name}.8"
+
+    @property
     def templates(self) -> Path:
         return self.state / "templates"
 

@@ -14,10 +14,11 @@ import contextlib
 import secrets
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import boot, enter, faults, files, lifecycle, store
-from .errors import Busy
+from .errors import Busy, Unsupported
 from .joiner import Way
 from .site import Site
 
@@ -41,6 +42,8 @@ def run(
     Signals are passed on to the command; one that comes before or after it ends the guest too. Raises
     :class:`VserverError`.
     """
+    if options["root"].get("method") == "host":
+        _require_whole_root(Path("/proc/self/mountinfo").read_text())
     sweep(site)
     name = f"run-{secrets.token_hex(4)}"
     with store.lock(site, _lock(name)), _ended_by_signals():
@@ -59,6 +62,16 @@ def sweep(site: Site) -> None:
         name = marker.parent.name
         with contextlib.suppress(Busy), store.lock(site, _lock(name), patience=0):
             _remove(site, name)
+
+
+def _require_whole_root(mountinfo: str) -> None:
+    """Refuse a host whose programs are not in its root file system (pure, proc_pid_mountinfo(5))."""
+    if any(line.split(" ")[4] == "/usr" for line in mountinfo.splitlines()):
+        raise Unsupported(
+            "run a command over the host's own tree",
+            why="its /usr is a file system of its own, and only the root file system comes along",
+            remedy="Name a template to run it over instead.",
+        )
 
 
 def _lock(name: str) -> str:
