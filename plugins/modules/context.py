@@ -7,10 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: context
-short_description: Define, start, stop, restart, freeze or forget a guest
+short_description: Define, start, stop, restart, freeze or forget a guest, or run one command in a context
 description:
   - Manages the context of a guest and whether it runs, as C(chcontext) and C(vserver NAME start) did for Linux-VServer.
     A context is a set of namespaces and one control group, numbered by its xid.
+  - With O(command) it runs one command in a new context instead, and removes that when the command ends. It is what
+    C(vserver run) does on the host.
   - The ids of a guest's users begin at C(xid << 16), so C(uid >> 16) of any process tells its context.
 version_added: 0.1.0
 author:
@@ -21,7 +23,40 @@ extends_documentation_fragment:
   - linux.vserver._attributes.actiongroup_vserver
   - linux.vserver._guest
   - linux.vserver._host
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - The task is skipped when there is a O(command).
+  diff_mode:
+    support: partial
+    details:
+      - A O(command) has no diff.
+  idempotent:
+    support: partial
+    details:
+      - A O(command) is run each time.
 options:
+  name:
+    description:
+      - The guest's name. Either this or O(command) is required.
+      - 1 to 63 letters, digits, C(_), C(-) and single dots, beginning with a letter or digit.
+    type: str
+    required: false
+  command:
+    description:
+      - A program with its arguments, to be run once by the root of a new context.
+      - It has no input, no address but a private V(127.0.0.1), and whatever it writes to its root is removed with it.
+      - The task fails when the exit status is not 0.
+      - Of the other options, O(root), O(xid) and O(hostname) go with it.
+    type: list
+    elements: str
+  root:
+    description:
+      - The name of the template that the root of O(command) is a clone of, of its newest version.
+      - When not given, it is the host's own root file system, copy-on-write, with the rights of a user who owns nothing
+        there. What every user may read can be read, and nothing more.
+    type: str
   state:
     description:
       - V(present) sets the options and leaves the guest running or not, as it is.
@@ -97,6 +132,20 @@ EXAMPLES = r"""
       - infinity
     state: started
 
+- name: Run a program of the host where it can change nothing
+  linux.vserver.context:
+    command:
+      - /usr/bin/python3
+      - -c
+      - print(open("/etc/hostname").read())
+
+- name: Run a program of a template
+  linux.vserver.context:
+    command:
+      - nginx
+      - -t
+    root: debian-12
+
 - name: Stop a guest, and forget it without removing its data
   linux.vserver.context:
     name: web1
@@ -109,7 +158,7 @@ guest:
     - The guest as it stands after the change, in the shape of RV(linux.vserver.guest_info#module:guests), but without
       C(disk_bytes).
     - In check mode, the guest as it stands. Empty when it does not exist.
-  returned: success
+  returned: O(name) is given
   type: dict
   sample:
     name: web1
@@ -123,24 +172,48 @@ guest:
       user_namespace: true
 restart_required:
   description: Whether a running guest has settings that wait for a restart.
-  returned: success
+  returned: O(name) is given
   type: bool
   sample: false
 restart_reasons:
   description: What waits for a restart, one sentence a setting. Empty when nothing does.
-  returned: success
+  returned: O(name) is given
   type: list
   elements: str
   sample: []
+rc:
+  description: The exit status of O(command); 128+n when signal n ended it, 127 when it was not found.
+  returned: O(command) is given, but in check mode
+  type: int
+  sample: 0
+stdout:
+  description: What O(command) wrote to its standard output.
+  returned: O(command) is given, but in check mode
+  type: str
+  sample: host1
+stderr:
+  description: What O(command) wrote to its standard error.
+  returned: O(command) is given, but in check mode
+  type: str
+  sample: ""
 """
 
 from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")
+#: Options of a guest that a command leaves nothing to do.
+_OF_GUESTS = ("name", "init", "timeout", "autostart", "user_namespace")
+_ONCE: arguments.Spec = {
+    "name": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+    "root": {"type": "str"},
+}
 
 
 def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
@@ -150,8 +223,28 @@ def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
     return lifecycle.set_state(site, params["name"], params["state"], options, check=check, restart=params["restart"])
 
 
+def once(site: Site, params: dict[str, Any]) -> Any:
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import throwaway
+
+    root = {"method": "host"} if params["root"] is None else {"template": params["root"]}
+    context = {name: params[name] for name in ("xid", "hostname")}
+    return throwaway.capture(site, {"root": root, "context": context}, params["command"])
+
+
 def main() -> None:
-    module.change({**arguments.facet_spec("context"), **arguments.state_spec(*STATES)}, operate)
+    made = AnsibleModule(
+        argument_spec={**arguments.facet_spec("context"), **arguments.state_spec(*STATES), **_ONCE},
+        supports_check_mode=True,
+        required_one_of=[("name", "command")],
+        mutually_exclusive=[("command", option) for option in _OF_GUESTS],
+        required_by={"root": ("command",)},
+    )
+    if made.params["command"] is None:
+        module.perform(made, operate)
+    elif made.params["state"] != "present" or made.params["restart"]:
+        made.fail_json(msg="a command is run once: state and restart are of guests, and have no meaning beside it")
+    else:
+        module.run(made, once)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 30.0
+_TOLD = 1000  # of what was shown last
 
 
 class Terminal:
@@ -51,13 +52,13 @@ class Terminal:
         """Read until what was shown from ``since`` on has ``pattern``."""
         deadline = time.monotonic() + PATIENCE
         while not re.search(pattern, self.shown[since:]):
-            assert time.monotonic() < deadline and self._read(deadline), f"{otherwise}: {self.shown!r}"
+            assert time.monotonic() < deadline and self._read(deadline), f"{otherwise}: {self.shown[-_TOLD:]!r}"
 
     def ended(self) -> int:
         """Read to the end; the command's exit status, as subprocess has it."""
         deadline = time.monotonic() + PATIENCE
         while self._read(deadline):
-            assert time.monotonic() < deadline, self.shown
+            assert time.monotonic() < deadline, self.shown[-_TOLD:]
         self._status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
         return self._status
 

@@ -196,6 +196,35 @@ def test_clone(run: Ansible, method: str) -> None:
         remove(run, GUEST)
 
 
+def test_context_runs_a_command_once(run: Ansible) -> None:
+    shell = ["/bin/sh", "-c", "echo out; echo err >&2; exit ${1:-0}", "sh"]
+
+    def task(*more: str, **options: Any) -> dict[str, Any]:
+        return {"linux.vserver.context": {"command": [*shell, *more], **options}}
+
+    before = files()
+    skipped, host, template, failed, missing, named, unknown = run.tasks(
+        {**task(), "check_mode": True},
+        task(),
+        task(root=TEMPLATE, xid=4711),
+        task("7", root=TEMPLATE),
+        {"linux.vserver.context": {"command": ["/no/such"], "root": TEMPLATE}},
+        {"linux.vserver.context": {"command": ["cat", "/proc/sys/kernel/hostname"], "hostname": "once.example"}},
+        task(root="nothing"),
+    )
+    assert skipped["skipped"] and not skipped["changed"] and "rc" not in skipped
+    for ran in (host, template):
+        assert (ran["changed"], ran["rc"], ran["stdout"], ran["stderr"]) == (True, 0, "out\n", "err\n"), ran
+        assert ran["stdout_lines"] == ["out"] and "guest" not in ran
+    assert failed["failed"] and (failed["rc"], failed["stdout"]) == (7, "out\n")
+    assert failed["msg"] == "the command ended with exit status 7"
+    assert missing["failed"] and missing["rc"] == 127 and "not found" in missing["stderr"]
+    assert named["stdout"] == "once.example\n", named
+    assert unknown["failed"] and "nothing" in unknown["msg"] and "rc" not in unknown
+    assert [line.split()[0] for line in files()] == [line.split()[0] for line in before]
+    assert not list(Path("/run/vserver").glob("run-*"))
+
+
 def test_clone_of_a_running_guest_stays(run: Ansible, running: dict[str, Any]) -> None:
     (result,) = run.tasks({"linux.vserver.clone": {"name": GUEST, "state": "absent"}})
     assert result["failed"] and "runs" in result["msg"] and result["remedy"]

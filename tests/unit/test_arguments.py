@@ -66,12 +66,12 @@ def documented(name: str) -> dict[str, Any]:
     """The options of a module's DOCUMENTATION, those of its fragments included."""
     text = importlib.import_module(f"{COLLECTION}.modules.{name}").DOCUMENTATION
     documentation = yaml.safe_load(text)
-    options = dict(documentation.get("options") or {})
+    options: dict[str, Any] = {}
     for reference in documentation["extends_documentation_fragment"]:
         fragment, _dot, part = reference.removeprefix("linux.vserver.").partition(".")
         source = importlib.import_module(f"{COLLECTION}.doc_fragments.{fragment}").ModuleDocFragment
         options.update(yaml.safe_load(getattr(source, (part or "documentation").upper())).get("options") or {})
-    return options
+    return {**options, **(documentation.get("options") or {})}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -96,7 +96,10 @@ def test_a_role_takes_what_its_module_takes(role: str, spec_of: Any) -> None:
     options = yaml.safe_load((REPOSITORY / "roles" / role / "meta" / "argument_specs.yml").read_text())
     options = options["argument_specs"]["main"]["options"]
     if role == "guest":
-        expected = {**arguments.GUEST, **spec_of("context")["argument_spec"]}
+        of_context = spec_of("context")["argument_spec"]
+        expected = {**of_context, **arguments.GUEST}
+        for option in ("command", "root"):  # for one command, not for a guest
+            del expected[option]
         for facet, facet_options in arguments.FACETS.items():
             prefix = "capabilities_" if facet == "capabilities" else ""
             expected.update({prefix + name: option for name, option in facet_options.items()})
@@ -264,7 +267,13 @@ def test_nothing_but_linux_will_do(
 @pytest.mark.parametrize(
     ("name", "parameters", "complaint"),
     [
-        ("context", {}, "missing required arguments: name"),
+        ("limits", {}, "missing required arguments: name"),
+        ("context", {}, "one of the following is required: name, command"),
+        ("context", {"name": "web1", "command": ["id"]}, "mutually exclusive: command|name"),
+        ("context", {"command": ["id"], "timeout": 3}, "mutually exclusive: command|timeout"),
+        ("context", {"command": ["id"], "state": "started"}, "a command is run once"),
+        ("context", {"command": ["id"], "restart": True}, "a command is run once"),
+        ("context", {"name": "web1", "root": "debian-12"}, "missing parameter(s) required by 'root': command"),
         ("context", {"name": "web1", "state": "gone"}, "value of state must be one of"),
         ("context", {"name": "web1", "xid": "many"}, "xid"),
         ("context", {"name": "web1", "autostart": "perhaps"}, "autostart"),

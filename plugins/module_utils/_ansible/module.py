@@ -42,7 +42,15 @@ def change(
     * subject: the result's key for what the module is about; or what tells it from the module's parameters
     * checks: further arguments of AnsibleModule (``required_if`` and the like)
     """
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
+    perform(AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks), operate, subject)
+
+
+def perform(
+    module: AnsibleModule,
+    operate: Callable[[Site, dict[str, Any], bool], Outcome],
+    subject: str | Callable[[dict[str, Any]], str] = "guest",
+) -> None:
+    """What :func:`change` does with a module whose arguments have been read."""
     outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
     for text in outcome.warnings:
         module.warn(text)
@@ -53,6 +61,18 @@ def change(
         result["restart_reasons"] = list(outcome.restart_required)
     if module._diff:
         result["diff"] = {"before": outcome.before, "after": outcome.after}
+    module.exit_json(**result)
+
+
+def run(module: AnsibleModule, command: Callable[[Site, dict[str, Any]], Any]) -> None:
+    """Run a command for a module, but in check mode; ``command`` returns :class:`.._engine.throwaway.Ran`."""
+    if module.check_mode:
+        module.exit_json(changed=False, skipped=True, msg="the command is not run in check mode")
+    ran = _guarded(module, lambda: command(Site(), dict(module.params)))
+    stdout, stderr = (text.decode(errors="replace") for text in (ran.stdout, ran.stderr))
+    result: dict[str, Any] = {"changed": True, "rc": ran.status, "stdout": stdout, "stderr": stderr}
+    if ran.status:
+        module.fail_json(msg=f"the command ended with exit status {ran.status}", **result)
     module.exit_json(**result)
 
 

@@ -11,9 +11,12 @@ sweeps next, and never one that is in use.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from .site import Site
 _MARKER = "throwaway"
 #: Process 1: does nothing, and reaps what the command leaves behind.
 _INIT = ("/bin/sh", "-c", "sleep infinity & wait")
+_PLAIN = Way()
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -32,7 +36,7 @@ def run(
     site: Site,
     options: Mapping[str, Mapping[str, Any]],
     argv: Sequence[str],
-    way: Way,
+    way: Way = _PLAIN,
 ) -> int:
     """Run ``argv`` in a new guest, remove the guest, and return the command's exit status as :func:`.enter.run` does.
 
@@ -54,6 +58,39 @@ def run(
             for number in _ENDING:
                 signal.signal(number, signal.SIG_IGN)
             _remove(site, name)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended: its exit status as :func:`run` returns it, and what it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def capture(site: Site, options: Mapping[str, Mapping[str, Any]], argv: Sequence[str]) -> Ran:
+    """Like :func:`run`, without input, keeping what the command writes. Raises :class:`VserverError`."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr, open(os.devnull, "rb") as stdin:
+        with _streams(stdin.fileno(), stdout.fileno(), stderr.fileno()):
+            status = run(site, options, argv)
+        stdout.seek(0)
+        stderr.seek(0)
+        return Ran(status, stdout.read(), stderr.read())
+
+
+@contextlib.contextmanager
+def _streams(*others: int) -> Iterator[None]:
+    """Have other standard streams for a while: input, output, errors."""
+    before = [os.dup(number) for number in (0, 1, 2)]
+    try:
+        for number, other in enumerate(others):
+            os.dup2(other, number)
+        yield
+    finally:
+        for number, own in enumerate(before):
+            os.dup2(own, number)
+            os.close(own)
 
 
 def sweep(site: Site) -> None:
