@@ -26,7 +26,7 @@ PROGRAM = "/usr/sbin/vserver"
 PREFIXES: Mapping[str, tuple[str, ...]] = {"none": (), "sudo": ("sudo", "-n", "--"), "doas": ("doas", "-n", "--")}
 _LOCAL = ("local", "ansible.builtin.local")
 _DEFAULTS = ("smart", "ssh")
-_NOT_FOUND = 127
+_NOT_EXECUTED, _NOT_FOUND = 126, 127
 
 
 class Nothing(bytes):
@@ -110,6 +110,6 @@ def failure(status: int, stderr: bytes) -> str:
             f"{said}. {PROGRAM} is missing on the host of the guest, or too old. "
             "Role linux.vserver.host, or module linux.vserver.engine, installs it."
         )
-    if "this needs root" in said:
+    if status == _NOT_EXECUTED or "this needs root" in said:
         return f"{said}. Log in to the host as root, or set vserver_host_become to sudo or doas."
     return said

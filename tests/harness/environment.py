@@ -29,6 +29,7 @@ PACKAGES = {
     "curl": "curl",
     "debootstrap": "debootstrap",
     "dig": "bind9-dnsutils",
+    "doas": "opendoas",
     "git": "git",
     "go": "golang-go",
     "groff": "groff-base",
@@ -40,6 +41,7 @@ PACKAGES = {
     "shellcheck": "shellcheck",
     "ssh": "openssh-client",
     "sshd": "openssh-server",
+    "sudo": "sudo",
     "systemctl": "systemd",
     "unshare": "util-linux",
 }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,18 +17,60 @@ HOST = "host1"
 PORT = 2222
 
 
+#: A user of the host who is not root, and may become it without a password.
+OPERATOR = "operator-of-guests"
+_UID = 64321
+
+
+@contextmanager
+def operator(place: Path) -> Iterator[str]:
+    """Have :data:`OPERATOR` on this host, for as long and as far as our own view of /etc goes. Without sudo and doas
+    he could do nothing with guests.
+
+    The caller is in a mount namespace of its own.
+    """
+    layers = place / "etc"
+    layers.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(layers)], check=True)
+    for name in ("upper", "work"):
+        (layers / name).mkdir()
+    options = f"lowerdir=/etc,upperdir={layers}/upper,workdir={layers}/work"
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", "/etc"], check=True)
+    try:
+        home = Path("/run") / OPERATOR
+        home.mkdir()
+        shutil.chown(home, _UID, _UID)
+        for file, line in (
+            ("passwd", f"{OPERATOR}:x:{_UID}:{_UID}::{home}:/bin/sh"),
+            ("group", f"{OPERATOR}:x:{_UID}:"),
+            ("shadow", f"{OPERATOR}:*:1::::::"),
+            ("doas.conf", f"permit nopass {OPERATOR}"),
+        ):
+            with open(f"/etc/{file}", "a") as handle:
+                handle.write(f"{line}\n")
+        rule = Path("/etc/sudoers.d/guests")
+        rule.write_text(f"{OPERATOR} ALL=(ALL) NOPASSWD: ALL\n")
+        rule.chmod(0o440)
+        yield OPERATOR
+    finally:
+        subprocess.run(["umount", "--lazy", "/etc"], check=True)
+        subprocess.run(["umount", "--lazy", str(layers)], check=True)
+        shutil.rmtree(Path("/run") / OPERATOR, ignore_errors=True)
+
+
 @contextmanager
 def sshd(place: Path) -> Iterator[Path]:
     """An sshd that lets everybody in with a key; answers with that key's file, in ``place``."""
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / key)], check=True)
-    (place / "authorized").write_text((place / "user.pub").read_text())
+    authorized = Path("/run/sshd-authorized")  # every user has to read it
+    authorized.write_text((place / "user.pub").read_text())
     settings = {
         "Port": PORT,
         "ListenAddress": "127.0.0.1",
         "HostKey": place / "host",
         "PidFile": "none",
-        "AuthorizedKeysFile": place / "authorized",
+        "AuthorizedKeysFile": authorized,
         "PermitRootLogin": "prohibit-password",
         "StrictModes": "no",
         "UsePAM": "no",
@@ -40,6 +83,7 @@ def sshd(place: Path) -> Iterator[Path]:
     finally:
         running.terminate()
         running.wait()
+        authorized.unlink()
 
 
 def inventory(way: str, key: Path, guests: Sequence[str], user: str = "root", **of_guests: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,6 +20,8 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog
+from ansible_collections.linux.vserver.plugins.module_utils._engine.template.spec import parse as parse_spec
 
 from . import ssh_host, templates
 from .guests import SLEEP, Guests, eventually
@@ -30,9 +33,10 @@ SHELL = {"become_flags": "-s /bin/sh"}
 TOOLS = Path(sys.executable).parent
 
 
-def inventory(way: str, key: Path) -> dict[str, Any]:
+def inventory(way: str, key: Path, user: str = "root", **of_guests: Any) -> dict[str, Any]:
     """The host, reached in one way or the other, and its guests."""
-    return ssh_host.inventory(way, key, (GUEST, "conn-unknown", "conn-stops", "conn-boots"))
+    names = (GUEST, "conn-unknown", "conn-stops", "conn-boots", "conn-bare")
+    return ssh_host.inventory(way, key, names, user, **of_guests)
 
 
 @dataclass
@@ -42,11 +46,18 @@ class Controller:
     place: Path
     key: Path
     way: str
+    user: str = "root"
 
-    def play(self, *tasks: Mapping[str, Any], hosts: str = GUEST, **more: Any) -> list[dict[str, Any]]:
-        """The tasks' results, one that fails or is unreachable among them."""
+    def play(
+        self, *tasks: Mapping[str, Any], hosts: str = GUEST, of_guests: Mapping[str, Any] | None = None, **more: Any
+    ) -> list[dict[str, Any]]:
+        """The tasks' results, one that fails or is unreachable among them.
+
+        * of_guests: further variables of all guests
+        """
         sources, play = self.place / "inventory.json", self.place / "play.json"
-        sources.write_text(json.dumps({"all": {"children": inventory(self.way, self.key)}}))
+        groups = inventory(self.way, self.key, self.user, **(of_guests or {}))
+        sources.write_text(json.dumps({"all": {"children": groups}}))
         kept = [{"name": f"T{n}", "ignore_errors": True, **task} for n, task in enumerate(tasks)]
         play.write_text(json.dumps([{"hosts": hosts, "gather_facts": False, "tasks": kept, **more}]))
         variables = {
@@ -63,6 +74,18 @@ class Controller:
         found = results(ended.stdout)
         assert found, self.said
         return found
+
+    def transfer(self, place: Path, guest: str, name: str) -> subprocess.CompletedProcess[str]:
+        """Have the plugin alone put a file of ``place`` into a guest, and fetch it as ``back``."""
+        (place / "i.json").write_text(json.dumps({"all": {"children": inventory(self.way, self.key)}}))
+        return subprocess.run(
+            [sys.executable, "-c", TRANSFER, str(place), guest, name],
+            env={**os.environ, "HOME": str(place), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(place / "cp")},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
 
 
 def results(said: str) -> list[dict[str, Any]]:
@@ -136,6 +159,78 @@ def test_input_ends_where_there_is_none(run: Controller) -> None:
 def test_a_guest_that_is_not_there_is_unreachable(run: Controller) -> None:
     (result,) = run.play({"ansible.builtin.raw": "true"}, hosts="conn-unknown")
     assert result["unreachable"] and "conn-unknown does not run" in result["msg"], run.said
+
+
+def test_a_host_that_does_not_answer_is_unreachable(host: tuple[Guests, Path], tmp_path: Path) -> None:
+    controller = Controller(tmp_path, host[1], "ssh")
+    (result,) = controller.play({"ansible.builtin.raw": "true"}, of_guests={"vserver_host": "away"})
+    assert result["unreachable"] and "Could not resolve hostname away" in result["msg"], controller.said
+
+
+@pytest.mark.parametrize("become", ["sudo", "doas"])
+def test_a_user_of_the_host_becomes_root_there(host: tuple[Guests, Path], tmp_path: Path, become: str) -> None:
+    """Whoever logs in to the host: in the guest tasks are its root's, and go through its root's hands only."""
+    _guests, key = host
+    with ssh_host.operator(tmp_path) as user:
+        controller = Controller(tmp_path, key, "ssh", user)
+        (tmp_path / "file").write_bytes(bytes(range(256)))
+        options = {"vserver_host_become": become}
+        try:
+            name, _copied, copy, other, failed = controller.play(
+                {"ansible.builtin.command": {"cmd": "id -un"}},
+                {"ansible.builtin.copy": {"src": str(tmp_path / "file"), "dest": "/root/there", "mode": "0600"}},
+                {"ansible.builtin.stat": {"path": "/root/there"}},
+                {
+                    "ansible.builtin.command": {"cmd": "id -un"},
+                    "become": True,
+                    "become_user": "nobody",
+                    "become_method": "su",
+                    **SHELL,
+                },
+                {"ansible.builtin.raw": "cat; exit 3"},
+                of_guests=options,
+            )
+            assert name["stdout"] == "root" and other["stdout"] == "nobody", controller.said
+            assert copy["stat"]["pw_name"] == "root" and copy["stat"]["size"] == 256
+            assert failed["rc"] == 3 and not failed.get("unreachable")
+            (refused,) = controller.play({"ansible.builtin.raw": "true"})
+            assert refused["unreachable"] and "set vserver_host_become to sudo or doas" in refused["msg"]
+        finally:
+            ssh_host.end_masters(tmp_path / "cp")
+
+
+def test_a_guest_without_python(run: Controller, host: tuple[Guests, Path], tmp_path: Path) -> None:
+    """Has a shell and cat: commands, and files that the plugin itself moves."""
+    guests, _key = host
+    (tmp_path / "sent").write_bytes(bytes(range(256)) * 1000)
+    with bare(guests, tmp_path) as name:
+        raw, failed, module = run.play(
+            {"ansible.builtin.raw": "echo $0 $$; cat /proc/sys/kernel/hostname; exit 5"},
+            {"ansible.builtin.raw": "no-such-program"},
+            {"ansible.builtin.ping": {}},
+            hosts=name,
+        )
+        assert raw["rc"] == 5 and name in raw["stdout"], run.said
+        assert failed["rc"] == 127 and not failed.get("unreachable"), run.said
+        assert module["rc"] == 127 and not module.get("unreachable"), run.said
+        said = run.transfer(tmp_path, name, "sent")
+        assert said.returncode == 0, said
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "sent").read_bytes()
+
+
+@contextlib.contextmanager
+def bare(guests: Guests, place: Path) -> Iterator[str]:
+    """A guest of a shell and little else."""
+    tree = templates.tiny_tree(place / "tree", ["sh", "sleep", "cat", "dd", "id"])
+    spec = parse_spec({"name": "bare", "method": "directory", "source": str(tree)})
+    made = Guests(guests.site, "bare")
+    catalog.ensure(guests.site, spec)
+    try:
+        made.start("conn-bare", init=("/bin/sleep", "1000"), timeout=0)
+        yield "conn-bare"
+    finally:
+        made.remove_all()
+        catalog.absent(guests.site, "bare")
 
 
 def test_a_guest_that_is_delegated_to(run: Controller) -> None:
@@ -217,15 +312,7 @@ def test_errors_that_look_like_ours_are_the_commands_own(run: Controller) -> Non
 def test_a_large_file_needs_little_memory(run: Controller, tmp_path: Path) -> None:
     """By the plugin alone, as modules that copy keep their own copies."""
     (tmp_path / "large").write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
-    (tmp_path / "i.json").write_text(json.dumps({"all": {"children": inventory(run.way, run.key)}}))
-    said = subprocess.run(
-        [sys.executable, "-c", TRANSFER, str(tmp_path), GUEST],
-        env={**os.environ, "HOME": str(tmp_path), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(tmp_path / "cp")},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    said = run.transfer(tmp_path, GUEST, "large")
     assert said.returncode == 0, said
     grown = int(said.stdout.splitlines()[-1])
     assert (tmp_path / "back").read_bytes() == (tmp_path / "large").read_bytes()
@@ -242,7 +329,7 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 init_plugin_loader()
-place, guest = sys.argv[1:]
+place, guest, name = sys.argv[1:]
 loader = DataLoader()
 inventory = InventoryManager(loader, sources=[place + "/i.json"])
 manager = VariableManager(loader, inventory)
@@ -253,8 +340,8 @@ templar = Templar(loader, variables)
 options = connection._resolve_option_variables(variables, templar)
 connection.set_options(task_keys={"timeout": 10}, var_options=options)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-connection.put_file(place + "/large", "/root/large")
-connection.fetch_file("/root/large", place + "/back")
+connection.put_file(place + "/" + name, "/root/" + name)
+connection.fetch_file("/root/" + name, place + "/back")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
