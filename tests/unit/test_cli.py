@@ -42,12 +42,13 @@ def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
 
 
 def test_who_enters_a_guest_does_not_wait_for_what_is_not_needed_to() -> None:
-    script = f"import sys; from {cli.__name__} import inside; print(*sys.modules)"
+    parsing = "parser.for_line('x', ['exec']).parse_args(['exec', 'name', '--', 'true'])"
+    script = f"import sys; from {cli.__name__} import inside, parser; {parsing}; print(*sys.modules)"
     read = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     ours = {name.rpartition("._engine.")[2] for name in read.split() if "._engine." in name}
     assert {"enter", "facets.capabilities", "kernel.cgroup"} <= ours
     assert not ours & {"facets.binding", "facets.limits", "facets.root", "lifecycle", "runtime", "store"}
-    assert not {"subprocess", "secrets"} & set(read.split())
+    assert not {"subprocess", "secrets", "shutil"} & set(read.split())
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,16 @@ def test_what_cannot_be_meant_is_told(words: str, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as ended:
         TOP.parse_args(words.split())
     assert ended.value.code == 2 and "usage: vserver" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("columns", "wide"), [("200", True), ("60", False), ("", False), ("much", False)])
+def test_help_is_as_wide_as_it_may(columns: str, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_terminal() -> None:
+        raise OSError
+
+    monkeypatch.setattr("os.get_terminal_size", no_terminal)
+    monkeypatch.setenv("COLUMNS", columns)
+    assert (max(map(len, TOP.format_help().splitlines())) > 100) is wide
 
 
 COLUMNS = (

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,18 @@ EXIT_STATUS = """\
 128+n when signal n ended it, 126 or 127 when it cannot be executed or is not found. status: 3 when one does not run."""
 
 
+class _Help(argparse.HelpFormatter):
+    """As wide as the terminal. argparse makes one for every option, and would read a module to ask for the width."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        width = int(columns) if columns.isdigit() else 80
+        if not columns.isdigit():
+            with contextlib.suppress(OSError):
+                width = os.get_terminal_size().columns
+        super().__init__(prog, width=width - 2)
+
+
 def parser(version: str, only: str | None = None) -> argparse.ArgumentParser:
     """The parser; what it parses has ``group`` and ``command``: a module of this package, a key of its COMMANDS.
 
@@ -28,13 +41,18 @@ def parser(version: str, only: str | None = None) -> argparse.ArgumentParser:
     * only: the one command it is to know, because to make them all takes longer than to enter a guest
     """
     top = argparse.ArgumentParser(
-        prog="vserver", description="Act on the guests of this host.", epilog=f"Exit status: {EXIT_STATUS}"
+        prog="vserver",
+        description="Act on the guests of this host.",
+        epilog=f"Exit status: {EXIT_STATUS}",
+        formatter_class=_Help,
     )
     top.add_argument("--version", action="version", version=f"vserver {version}")
     commands = top.add_subparsers(prog="vserver", metavar="COMMAND", required=True)
     for name, (group, text, fill) in _COMMANDS.items():
         if only in (None, name):
-            command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+            command = commands.add_parser(
+                name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=_Help
+            )
             command.set_defaults(group=group, command=name)
             fill(command)
     return top
