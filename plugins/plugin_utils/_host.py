@@ -58,7 +58,7 @@ def line(words: Sequence[str], become: str) -> str:
 
 def entering(guest: str, argv: Sequence[str], word: str) -> list[str]:
     """The command that runs ``argv`` in ``guest`` and reports, marked by ``word``, how it ended (pure)."""
-    return [PROGRAM, "exec", "--report", word, guest, "--", *argv]
+    return [PROGRAM, "task", word, guest, *argv]
 
 
 def reported(word: str, stdout: bytes, stderr: bytes) -> Ended | None:
@@ -105,7 +105,7 @@ def enter(
 def failure(status: int, stderr: bytes) -> str:
     """Why the program did not do it, and what to do (pure)."""
     said = to_text(stderr).strip() or f"exit status {status}"
-    if status == _NOT_FOUND or "unrecognized arguments: --report" in said:
+    if status == _NOT_FOUND or "invalid choice: 'task'" in said:
         return (
             f"{said}. {PROGRAM} is missing on the host of the guest, or too old. "
             "Role linux.vserver.host, or module linux.vserver.engine, installs it."

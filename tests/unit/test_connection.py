@@ -62,7 +62,7 @@ def test_without_a_report_nobody_knows(errors: bytes) -> None:
     ("status", "said", "remedy"),
     [
         (127, b"sh: 1: exec: /usr/sbin/vserver: not found", "linux.vserver.engine"),
-        (2, b"vserver: error: unrecognized arguments: --report x", "linux.vserver.engine"),
+        (2, b"vserver: error: argument COMMAND: invalid choice: 'task' (choose from", "linux.vserver.engine"),
         (1, b"vserver: this needs root, and runs as uid 1000", "vserver_host_become"),
         (126, b"sh: 1: exec: /usr/sbin/vserver: Permission denied", "vserver_host_become"),
         (1, b"vserver: guest x does not run", "guest x does not run"),

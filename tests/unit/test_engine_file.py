@@ -29,10 +29,12 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path / "state", tmp_path / "run", program=tmp_path / "sbin" / "vserver")
 
 
-#: Imports each group of commands, and tells what each then has imported of the engine.
+#: Imports each group of commands, and tells what each then has imported of the engine; what waits until it is needed
+#: comes first.
 ASK = """
 import json, sys
-from vserver.cli import _group, parser
+from vserver.cli import _group, completion, parser
+from vserver.kernel import channel
 groups = {}
 for name in sorted(parser.GROUPS):
     _group(name)

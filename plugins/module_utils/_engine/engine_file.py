@@ -104,7 +104,8 @@ def build(of: Mapping[str, bytes], python: str) -> bytes:
     Each module is there compiled as well, which saves most of a start; another Python takes the sources.
     """
     mark = version(of)
-    main = f'from vserver.cli import program\n\nprogram("{mark}")\n'
+    # Garbage is collected from when there is something to do.
+    main = f'import gc\n\ngc.disable()\n\nfrom vserver.cli import program\n\nprogram("{mark}")\n'
     content = {_MAIN: main.encode(), **{f"vserver/{path}": of[path] for path in sorted(of)}}
     compiled = {f"{path}c": _compiled(path, source) for path, source in content.items() if path != _MAIN}
     content.update(compiled)

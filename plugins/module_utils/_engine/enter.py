@@ -18,9 +18,8 @@ import json
 import os
 import select
 import signal
-import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import oci, running, seccomp
 from .errors import InvalidInput, VserverError
@@ -30,6 +29,9 @@ from .kernel import cgroup, process, seccomp_filter, terminal
 from .model import ID_COUNT
 from .running import Running
 from .site import Site
+
+if TYPE_CHECKING:
+    from .kernel.channel import Channel
 
 #: Seconds in which process 1 is gone when its end is what killed the command.
 _LAST_BREATH = 2.0
@@ -115,12 +117,12 @@ def _run(stack: contextlib.ExitStack, entry: Entry, tty: bool) -> int:
     for copy in copies:
         stack.callback(copy.close)
     receive, send = os.pipe()
-    channel = socket.socketpair() if tty else None
+    ends = _channel() if tty else None
     stack.enter_context(process.adopting())
     to = stack.enter_context(_passing_on())
     joiner = _fork(entry)
     if joiner == 0:
-        join(entry, streams, send, channel[1] if channel else None)
+        join(entry, streams, send, ends[1] if ends else None)
     to.joiner = joiner
     os.close(send)
     for ours in streams.values():
@@ -141,10 +143,10 @@ def _run(stack: contextlib.ExitStack, entry: Entry, tty: bool) -> int:
         return BY_SIGNAL + ended_by
     if "pid" not in said:
         raise OSError(errno.ESRCH, "the process that entered was killed")
-    if channel is not None:
-        channel[1].close()
-        with channel[0]:
-            _data, (master, *_rest), _flags, _address = socket.recv_fds(channel[0], 1, 1)
+    if ends is not None:
+        ends[1].close()
+        master = ends[0].receive()
+        ends[0].close()
         stack.callback(os.close, master)
         to.window = master
         copies = [terminal.Copy(0, master, True), terminal.Copy(master, 1, False)]
@@ -157,6 +159,12 @@ def _run(stack: contextlib.ExitStack, entry: Entry, tty: bool) -> int:
     if status == -signal.SIGKILL and select.select([entry.process], [], [], _LAST_BREATH)[0]:
         raise OSError(errno.ESRCH, "it ended with its guest")
     return status if status >= 0 else BY_SIGNAL - status
+
+
+def _channel() -> tuple[Channel, Channel]:
+    from .kernel import channel  # few want a terminal, and all would wait
+
+    return channel.pair()
 
 
 def _fork(entry: Entry) -> int:

@@ -17,16 +17,17 @@ import json
 import os
 import resource
 import signal
-import socket
-import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import accounts
 from .kernel import capability, cgroup, keyring, landlock, namespace, process, seccomp_filter, terminal
 from .running import Running
+
+if TYPE_CHECKING:
+    from .kernel.channel import Channel
 
 #: Signals to the caller that the command gets.
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)
@@ -88,7 +89,7 @@ class Entry:
 # --- the joiner ------------------------------------------------------------------------------------------------------
 
 
-def join(entry: Entry, streams: Mapping[int, int], send: int, channel: socket.socket | None) -> NoReturn:
+def join(entry: Entry, streams: Mapping[int, int], send: int, channel: Channel | None) -> NoReturn:
     """Become one of the guest's, fork the command, and tell its pid."""
     try:
         _leave_behind(entry, streams, {send, entry.process} | ({channel.fileno()} if channel else set()))
@@ -162,7 +163,7 @@ def _tell(send: int, error: BaseException) -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def _become(entry: Entry, environment: Mapping[str, str | bytes], send: int, channel: socket.socket | None) -> NoReturn:
+def _become(entry: Entry, environment: Mapping[str, str | bytes], send: int, channel: Channel | None) -> NoReturn:
     """Take a session and a terminal, and execute the command."""
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -186,11 +187,11 @@ def _become(entry: Entry, environment: Mapping[str, str | bytes], send: int, cha
         os._exit(status)
 
 
-def _take_terminal(entry: Entry, channel: socket.socket) -> None:
+def _take_terminal(entry: Entry, channel: Channel) -> None:
     """Make a terminal of the guest's, hand our end of it to the caller, and be the session on the other."""
     ours, theirs = terminal.make()
     terminal.set_size(ours, entry.window)
-    channel.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", ours))])
+    channel.send(ours)
     terminal.control(theirs)
     os.close(ours)
     os.close(theirs)

@@ -10,16 +10,21 @@ imported before it does anything, because the file it comes from may be replaced
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import VserverError
 from ..site import Site
-from . import completion, parser
+
+if TYPE_CHECKING:
+    import argparse
+
+#: What the connection plugin gives for each task, many times over: it has no options, and so waits for no parser.
+TASK = "task"
 
 
 def main(version: str, argv: Sequence[str] | None = None) -> int:
@@ -28,15 +33,28 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
     * version: of the file that is run (see :mod:`..engine_file`)
     """
     words = sys.argv[1:] if argv is None else argv
+    if words[:1] == [TASK]:
+        from . import inside
+
+        return _done(lambda: inside.task(Site(), words[1:]))
+    from . import completion, parser
+
     arguments = parser.for_line(version, words).parse_args(words)
     if arguments.command == "completion":
         sys.stdout.write(completion.bash(parser.parser(version)) + "\n")
         return 0
+    command = _group(arguments.group)[arguments.command]
+    gc.enable()
+    return _done(lambda: command(Site(), arguments))
+
+
+def _done(command: Callable[[], int]) -> int:
+    """Do a command; what goes wrong is told in words."""
     if os.geteuid() != 0:
         sys.stderr.write(f"vserver: this needs root, and runs as uid {os.geteuid()}\n")
         return 1
     try:
-        status = _group(arguments.group)[arguments.command](Site(), arguments)
+        status = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130

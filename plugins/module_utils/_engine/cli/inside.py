@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .. import enter
 from ..errors import InvalidInput
 from ..joiner import Way
 from ..site import Site
+
+if TYPE_CHECKING:
+    import argparse
 
 #: Every distribution has it; as a login shell it reads the guest's own profile.
 _LOGIN_SHELL = ("/bin/sh", "-c", 'exec "$(command -v bash || echo sh)" -l')
@@ -43,10 +47,19 @@ def way(arguments: argparse.Namespace) -> Way:
 
 
 def _exec(site: Site, arguments: argparse.Namespace) -> int:
-    status = enter.run(site, arguments.name, words(arguments), way(arguments))
-    if arguments.report is None:
-        return status
-    sys.stderr.write(f"{arguments.report} {status}\n")
+    return enter.run(site, arguments.name, words(arguments), way(arguments))
+
+
+def task(site: Site, given: Sequence[str]) -> int:
+    """Run a command of the connection plugin, and tell its exit status in a line of its own on standard error.
+
+    * given: the word that the line begins with, the guest's name, and the command
+    """
+    if len(given) < 3:
+        raise InvalidInput("no command to run is given", remedy="Write: task WORD NAME COMMAND [ARGUMENT ...].")
+    word, name, *argv = given
+    status = enter.run(site, name, argv)
+    sys.stderr.write(f"{word} {status}\n")
     return 0
 
 

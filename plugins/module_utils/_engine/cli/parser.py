@@ -127,11 +127,14 @@ def _enter(command: argparse.ArgumentParser) -> None:
 
 
 def _exec(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--report", metavar="WORD", help="have its exit status on standard error, after WORD, instead of as ours"
-    )
     command.add_argument("name", metavar="NAME")
     _how(command)
+
+
+def _task(command: argparse.ArgumentParser) -> None:
+    command.add_argument("word", metavar="WORD", help="has its exit status after it, on standard error")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("argv", metavar="COMMAND [ARGUMENT ...]", nargs=argparse.REMAINDER)
 
 
 def _run(command: argparse.ArgumentParser) -> None:
@@ -213,6 +216,7 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
     "exec": ("inside", "run a command in a running guest, as its root; its exit status is ours", _exec),
     "run": ("run", "run a command in a new guest, which is removed when it ends", _run),
     "completion": ("", "print what a shell needs to complete command lines", _completion),
+    "task": ("", "for the connection plugin: run a command in a running guest, as its root", _task),
     "bind-unit": ("service", "for systemd: bind the unit this runs in", _bind_unit),
     "guest-unit": ("service", "for systemd: a step of the unit that a guest is", _guest_unit),
 }
