@@ -294,9 +294,3 @@ def test_an_argument_of_the_wrong_kind_is_refused(
     result = run(name, capsys, parameters)
     assert result["failed"] is True and complaint in result["msg"]
     assert not lifecycle.calls
-
-
-def test_a_guest_of_molecule_takes_what_the_module_takes() -> None:
-    tasks = yaml.safe_load((REPOSITORY / "playbooks" / "molecule" / "tasks" / "guests.yml").read_text())
-    said = {option.removeprefix("vserver_") for option in tasks[0]["vars"]["__options"]}
-    assert said == arguments.guest_spec().keys() - {"name", "state", "restart", "keep_data"}
