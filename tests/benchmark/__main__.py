@@ -48,7 +48,7 @@ def measure(names: Sequence[str]) -> int:
         say(missing)
     make_environment(space)
     copy_tree(space)
-    if set(names) & set(RIVALS):
+    if set(names) & {*RIVALS, "molecule-create", "molecule-destroy"}:
         _install_rivals(space)
     with confined(space) as (wrapper, outside):
         return _measure(space, [*wrapper, str(space.python), "-m", _INSIDE, *names], outside)

@@ -24,6 +24,8 @@ class Entry:
 
 #: How many guests make up a crowd, for what is told per guest.
 CROWD = 20
+#: How many platforms molecule makes at once.
+PLATFORMS = 10
 #: How many are in a list that a module gets, and how many of such lists a host takes here.
 LIST, LISTS = 100, 10
 
@@ -57,6 +59,10 @@ CATALOGUE: Mapping[str, Entry] = {
     "podman-create": Entry(f"Ansible: create and start {CROWD} guests", "ms"),
     "podman-noop": Entry(f"Ansible: find {CROWD} guests running", "ms", 3),
     "podman-destroy": Entry(f"Ansible: destroy {CROWD} running guests", "ms"),
+    "molecule-create": Entry(
+        f"Molecule: create {PLATFORMS} guests with systemd, booted; containers that sleep", "ms", 3
+    ),
+    "molecule-destroy": Entry(f"Molecule: destroy {PLATFORMS} of them", "ms", 3),
 }
 
 #: Figures of the network, of which more is better: the host's own process, a guest, a guest behind veth and bridge.

@@ -18,7 +18,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.facets impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 
 from ..integration.guests import SLEEP
-from . import connection, fleets, rivals
+from . import connection, fleets, molecule, rivals
 from .catalogue import CROWD
 from .ground import Ground
 from .measure import Say, Stopwatch
@@ -283,4 +283,5 @@ MEASURES: Mapping[str, Measure] = {
     "connection": connection.task,
     **fleets.MEASURES,
     **rivals.MEASURES,
+    **molecule.MEASURES,
 }

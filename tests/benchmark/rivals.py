@@ -83,7 +83,7 @@ class Rival:
         with watch.running():
             result = subprocess.run(
                 [*command, json.dumps(variables), str(_PLAYBOOK)],
-                env=_environment(self.place),
+                env=environment(self.place),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -94,7 +94,7 @@ class Rival:
         return watch.milliseconds
 
 
-def _environment(place: Path) -> dict[str, str]:
+def environment(place: Path) -> dict[str, str]:
     settings = {
         "CONTAINERS_CONF": str(place / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(place / "storage.conf"),
@@ -103,7 +103,7 @@ def _environment(place: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _prepared(ground: Ground) -> Iterator[Path]:
+def prepared(ground: Ground) -> Iterator[Path]:
     """Templates and settings of all rivals, in places that only this mount namespace has."""
     place, tree = ground.site.state / ".rivals", ground.guests.template_root()
     (place / "lxc").mkdir(parents=True)
@@ -117,26 +117,26 @@ def _prepared(ground: Ground) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", str(_LXC)], check=True)
-        subprocess.run(["podman", "system", "reset", "--force"], env=_environment(place), check=True, stdout=2)
+        subprocess.run(["podman", "system", "reset", "--force"], env=environment(place), check=True, stdout=2)
         subprocess.run(["rm", "-rf", "--one-file-system", "--", str(place)], check=True)
         for group in ("libpod_parent", "lxc.pivot"):
             with contextlib.suppress(OSError):  # the machine's own are in use
                 cgroup.remove(cgroup.layout(), group)
 
 
-def _import_tree(ground: Ground, place: Path) -> None:
+def import_tree(ground: Ground, place: Path) -> None:
     with subprocess.Popen(["tar", "-C", str(ground.guests.template_root()), "-c", "."], stdout=subprocess.PIPE) as tar:
         command = ["podman", "import", "--quiet", "-", "localhost/tree"]
-        subprocess.run(command, stdin=tar.stdout, stdout=2, env=_environment(place), check=True)
+        subprocess.run(command, stdin=tar.stdout, stdout=2, env=environment(place), check=True)
 
 
 def _against(name: str, step: str) -> Measure:
     """The figure of a step beside the rival ``name``."""
 
     def measure(ground: Ground, rounds: int, say: Say) -> Values:
-        with _prepared(ground) as place:
+        with prepared(ground) as place:
             if name == "podman":
-                _import_tree(ground, place)
+                import_tree(ground, place)
             sides = [Rival(each, ground, place) for each in ("ours", name)]
             module = "containers.podman.podman_containers" if name == "podman" else "community.general.lxc_container"
             try:

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Platforms of molecule: guests that boot systemd, beside containers of podman that sleep.
+
+Theirs are made as molecule-plugins makes them, by a task of ``podman run`` and one that waits for all; Ansible's own
+start is part of both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from ..integration.guests import Guests
+from . import rivals
+from .call import address
+from .catalogue import PLATFORMS
+from .ground import Ground
+from .measure import Say, Stopwatch
+from .sides import Measure, Values, side_by_side
+
+_NAMES = [f"platform{number}" for number in range(1, PLATFORMS + 1)]
+_RUN = ["podman", "run", "--detach", "--name", "{{ item }}", "--network", "none", "localhost/tree", "sleep", "infinity"]
+_REMOVE = ["podman", "rm", "--force", "--time", "0", "{{ item }}"]
+
+
+def _inventory(template: str) -> dict[str, Any]:
+    hosts = {name: {"vserver_addresses": [address(number)]} for number, name in enumerate(_NAMES, 1)}
+    variables = {"ansible_connection": "linux.vserver.guest", "vserver_template": template, "vserver_interface": "lo"}
+    return {"vserver_guests": {"hosts": hosts, "vars": variables}}
+
+
+def _of_podman(argv: list[str]) -> list[dict[str, Any]]:
+    """A play that runs a command for each container, all at a time."""
+    run = {"ansible.builtin.command": {"argv": argv}, "loop": _NAMES, "async": 300, "poll": 0, "register": "begun"}
+    wait = {
+        "ansible.builtin.async_status": {"jid": "{{ item.ansible_job_id }}"},
+        "loop": "{{ begun.results }}",
+        "register": "ended",
+        "until": "ended.finished",
+        "retries": 300,
+        "delay": 0.1,
+    }
+    return [{"hosts": "localhost", "gather_facts": False, "tasks": [run, wait]}]
+
+
+def _play(place: Path, playbook: str) -> float:
+    """The milliseconds that a playbook takes, one of ours or a file of ``place``."""
+    watch = Stopwatch()
+    words = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(place / "inventory.json"), playbook]
+    settings = {
+        **rivals.environment(place),
+        "ANSIBLE_FORKS": str(PLATFORMS),
+        "ANSIBLE_ASYNC_DIR": str(place / "jobs"),
+        "PYTHONPATH": os.environ["PYTHONPATH"],
+    }
+    with watch.running():
+        result = subprocess.run(words, env=settings, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
+    return watch.milliseconds
+
+
+@contextlib.contextmanager
+def _platforms(ground: Ground) -> Iterator[Path]:
+    """A directory with an inventory of guests, and the plays of podman."""
+    site = Site()  # where the program looks
+    guests = Guests(site, ground.guests.template, list(_NAMES))
+    with rivals.prepared(ground) as place:
+        rivals.import_tree(ground, place)
+        engine_file.ensure(site)
+        (place / "inventory.json").write_text(json.dumps(_inventory(ground.guests.template)))
+        for name, argv in (("create", _RUN), ("destroy", _REMOVE)):
+            (place / f"{name}.json").write_text(json.dumps(_of_podman(argv)))
+        try:
+            yield place
+        finally:
+            guests.remove_all()
+            engine_file.absent(site)
+
+
+def _step(step: str, ground: Ground, rounds: int, say: Say) -> Values:
+    with _platforms(ground) as place:
+
+        def sample(playbooks: Mapping[str, str]) -> float:
+            return {name: _play(place, playbook) for name, playbook in playbooks.items()}[step]
+
+        ours = {name: f"linux.vserver.molecule.{name}" for name in ("create", "destroy")}
+        theirs = {name: str(place / f"{name}.json") for name in ours}
+        return side_by_side(lambda: sample(ours), lambda: sample(theirs), f"podman {step}", rounds, say)
+
+
+MEASURES: Mapping[str, Measure] = {f"molecule-{step}": functools.partial(_step, step) for step in ("create", "destroy")}
