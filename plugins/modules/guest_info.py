@@ -25,6 +25,18 @@ options:
       - A name that no guest has is an error.
     type: list
     elements: str
+  gather:
+    description:
+      - What to look for beyond settings and state. V([]) is nothing, and fast.
+      - V(disk) is RV(guests[].disk_bytes), for which every file of the guests is looked at.
+      - V(usage) is RV(guests[].usage).
+    type: list
+    elements: str
+    choices:
+      - disk
+      - usage
+    default:
+      - disk
 seealso:
   - module: linux.vserver.host_info
 """
@@ -38,6 +50,11 @@ EXAMPLES = r"""
   linux.vserver.guest_info:
     names: web1
   register: web1
+
+- name: Look at what all guests use
+  linux.vserver.guest_info:
+    gather: usage
+  register: used
 
 - name: Insist that the guest runs
   ansible.builtin.assert:
@@ -101,9 +118,148 @@ guests:
       sample: 23068672
     disk_bytes:
       description: Space on disk that is its own, without what it shares with its template.
-      returned: always
+      returned: when V(disk) is in O(gather)
       type: int
       sample: 167936
+    usage:
+      description:
+        - What it has used since it started, and uses now, by the kernel's counters. V(none) when it is not running.
+        - What this host's kernel does not count is V(none).
+      returned: when V(usage) is in O(gather)
+      type: dict
+      contains:
+        uptime_seconds:
+          description: Seconds since its init started.
+          returned: always
+          type: float
+          sample: 86400.5
+        cpu_seconds:
+          description: Processor time.
+          returned: always
+          type: float
+          sample: 12.5
+        cpu_user_seconds:
+          description: Of it, in programs.
+          returned: always
+          type: float
+          sample: 9.5
+        cpu_system_seconds:
+          description: Of it, in the kernel.
+          returned: always
+          type: float
+          sample: 3.0
+        cpu_periods:
+          description: Periods of its limit of processor time so far.
+          returned: always
+          type: int
+          sample: 1200
+        throttled_periods:
+          description: Those of them in which it had used it up.
+          returned: always
+          type: int
+          sample: 30
+        throttled_seconds:
+          description: How long it had used it up.
+          returned: always
+          type: float
+          sample: 1.25
+        memory_bytes:
+          description: Memory, page cache included.
+          returned: always
+          type: int
+          sample: 23068672
+        memory_peak_bytes:
+          description: The most of it so far.
+          returned: always
+          type: int
+          sample: 41943040
+        memory_swap_bytes:
+          description: Swap.
+          returned: always
+          type: int
+          sample: 0
+        memory_anonymous_bytes:
+          description: Memory of its processes that is in no file.
+          returned: always
+          type: int
+          sample: 12582912
+        memory_cache_bytes:
+          description: Page cache.
+          returned: always
+          type: int
+          sample: 8388608
+        memory_high_events:
+          description: How often it was at C(memory_high).
+          returned: always
+          type: int
+          sample: 0
+        memory_max_events:
+          description: How often it was at C(memory).
+          returned: always
+          type: int
+          sample: 0
+        oom_kills:
+          description: Processes that were killed for want of memory.
+          returned: always
+          type: int
+          sample: 0
+        read_bytes:
+          description: Read from disks.
+          returned: always
+          type: int
+          sample: 1048576
+        written_bytes:
+          description: Written to disks.
+          returned: always
+          type: int
+          sample: 4096
+        read_operations:
+          description: Number of reads.
+          returned: always
+          type: int
+          sample: 64
+        written_operations:
+          description: Number of writes.
+          returned: always
+          type: int
+          sample: 1
+        processes:
+          description: Number of its processes.
+          returned: always
+          type: int
+          sample: 9
+        processes_refused:
+          description: How often one was too many.
+          returned: always
+          type: int
+          sample: 0
+        cpu_stalled_seconds:
+          description: How long something in it waited for a processor.
+          returned: always
+          type: float
+          sample: 0.5
+        memory_stalled_seconds:
+          description: The same for memory.
+          returned: always
+          type: float
+          sample: 0.0
+        io_stalled_seconds:
+          description: The same for disks.
+          returned: always
+          type: float
+          sample: 0.25
+        process_states:
+          description: Number of processes in each state, by the letter that C(ps) has for it.
+          returned: always
+          type: dict
+          sample:
+            R: 1
+            S: 8
+        sockets:
+          description: TCP and UDP sockets, however they are connected.
+          returned: always
+          type: int
+          sample: 4
     root:
       description: Where its root comes from, as set by M(linux.vserver.clone).
       returned: always
@@ -215,16 +371,69 @@ guests:
           returned: always
           type: int
           sample: 536870912
+        memory_high:
+          description: Bytes of memory above which it is slowed down.
+          returned: always
+          type: int
+          sample: 503316480
+        memory_swap:
+          description: Bytes of swap.
+          returned: always
+          type: int
+          sample: 0
         cpus:
           description: Processors' worth of time.
           returned: always
           type: float
           sample: 1.5
+        cpu_period:
+          description: Microseconds in which it is dealt out; V(none) is the kernel's own 100000.
+          returned: always
+          type: int
+          sample: null
+        cpu_burst:
+          description: Microseconds that may be saved up.
+          returned: always
+          type: int
+          sample: null
+        cpu_weight:
+          description: Its share; V(none) is the usual 100.
+          returned: always
+          type: int
+          sample: 400
+        cpu_idle:
+          description: Whether it gets only what nobody else wants.
+          returned: always
+          type: bool
+          sample: false
+        cpuset:
+          description: The processors it may run on.
+          returned: always
+          type: str
+          sample: 0-1
         processes:
           description: Number of processes and threads.
           returned: always
           type: int
           sample: 200
+        disk:
+          description: Bytes on disk of its own.
+          returned: always
+          type: int
+          sample: 10737418240
+        inodes:
+          description: Files and directories of its own.
+          returned: always
+          type: int
+          sample: null
+        io:
+          description: By device, each with those of C(read), C(write) (bytes a second), C(read_operations) and
+            C(write_operations) (a second) that are limited.
+          returned: always
+          type: dict
+          sample:
+            /dev/sda:
+              read: 20971520
         rlimits:
           description: Resource limits of processes, each with C(soft) and C(hard).
           returned: always
@@ -233,6 +442,12 @@ guests:
             nofile:
               soft: 1024
               hard: 4096
+        sysctls:
+          description: Kernel settings of its own namespaces.
+          returned: always
+          type: dict
+          sample:
+            kernel.shmmni: "4096"
     context:
       description: Its context, as set by M(linux.vserver.context).
       returned: always
@@ -283,13 +498,14 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 
 def read(site: Site, params: dict[str, Any]) -> dict[str, Any]:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import info
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import usage
 
-    return {"guests": info.guests(site, params["names"])}
+    return {"guests": usage.gathered(site, params["names"], params["gather"])}
 
 
 def main() -> None:
-    module.inform({"names": {"type": "list", "elements": "str"}}, read)
+    gather = {"type": "list", "elements": "str", "choices": ["disk", "usage"], "default": ["disk"]}
+    module.inform({"names": {"type": "list", "elements": "str"}, "gather": gather}, read)
 
 
 if __name__ == "__main__":

@@ -100,14 +100,65 @@ options:
       memory:
         description: See O(linux.vserver.limits#module:memory).
         type: str
+      memory_high:
+        description: See O(linux.vserver.limits#module:memory_high).
+        type: str
+      memory_swap:
+        description: See O(linux.vserver.limits#module:memory_swap).
+        type: str
       cpus:
         description: See O(linux.vserver.limits#module:cpus).
+        type: str
+      cpu_period:
+        description: See O(linux.vserver.limits#module:cpu_period).
+        type: str
+      cpu_burst:
+        description: See O(linux.vserver.limits#module:cpu_burst).
+        type: str
+      cpu_weight:
+        description: See O(linux.vserver.limits#module:cpu_weight).
+        type: str
+      cpu_idle:
+        description: See O(linux.vserver.limits#module:cpu_idle).
+        type: bool
+      cpuset:
+        description: See O(linux.vserver.limits#module:cpuset).
         type: str
       processes:
         description: See O(linux.vserver.limits#module:processes).
         type: str
+      disk:
+        description: See O(linux.vserver.limits#module:disk).
+        type: str
+      inodes:
+        description: See O(linux.vserver.limits#module:inodes).
+        type: str
+      io:
+        description: See O(linux.vserver.limits#module:io).
+        type: list
+        elements: dict
+        suboptions:
+          device:
+            description: A disk.
+            type: path
+            required: true
+          read:
+            description: Bytes a second.
+            type: str
+          write:
+            description: Bytes a second.
+            type: str
+          read_operations:
+            description: Operations a second.
+            type: str
+          write_operations:
+            description: Operations a second.
+            type: str
       rlimits:
         description: See O(linux.vserver.limits#module:rlimits).
+        type: dict
+      sysctls:
+        description: See O(linux.vserver.limits#module:sysctls).
         type: dict
       xid:
         description: See O(linux.vserver.context#module:xid).

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Integration tests on stock kernels: the address binding, attacks on it, and control groups with all controllers."""
+"""Integration tests on stock kernels: the address binding, attacks on it, cgroups with all controllers, limits."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ FILES = {
     "test_binding_kernel.py": "test_",
     "test_attacks.py": "trick or family",
     "unified_groups.py": "test_",
+    "unified_limits.py": "test_",
+    "unified_space.py": "test_",
+    "test_limits.py": "not version_1",
+    "test_accounting.py": "test_",
 }
 HOSTS = ("host1", "host2")
 PATIENCE = 900.0

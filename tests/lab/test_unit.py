@@ -87,3 +87,24 @@ def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: st
     assert show(lab, host, "ActiveState") == "active" and show(lab, host, "MainPID") != running
     lab.remote.run(host, f"vserver exec {NAME} -- systemctl poweroff")
     wait_for(lab, host, "ActiveState", "inactive")
+
+
+@pytest.mark.parametrize("host", ["host1", "host2"])
+def test_a_units_weight_is_told_to_systemd(prepared: Lab, tmp_path: Path, host: str) -> None:
+    """It has to be set beside other guests' units, in a group that is systemd's, and to survive its reload."""
+    check_weight(prepared, tmp_path, host)
+
+
+def check_weight(lab: Lab, logs: Path, host: str) -> None:
+    def weight(**limits: object) -> str:
+        guest = {"name": NAME, "template": "debian", "init": ["/bin/sleep", "infinity"], **limits}
+        begin(lab, logs / "create.log", [CREATE], limit=host, guests=[guest]).changes(host)
+        return lab.remote.run(host, f"systemctl daemon-reload; cat {GROUP}/cpu.weight {GROUP}/bound/guest/memory.high")
+
+    assert weight(cpu_weight=300, memory_high="48M").split() == ["300", str(48 << 20)]
+    lab.remote.run(host, f"vserver restart {NAME}")
+    assert weight().split() == ["300", str(48 << 20)]
+    assert weight(cpu_weight=50).split() == ["50", str(48 << 20)]
+    lab.remote.run(host, f"vserver stop {NAME}")
+    assert weight(cpu_weight=100, memory_high="max").split() == ["100", "max"]
+    lab.remote.run(host, f"vserver stop {NAME}")

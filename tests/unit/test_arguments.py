@@ -170,7 +170,7 @@ def test_what_is_not_given_reaches_the_engine_as_none(
     assert lifecycle.calls == [
         (
             "configure",
-            ("web1", "limits", {"memory": "512M", "cpus": "1.5", "processes": None, "rlimits": None}),
+            ("web1", "limits", {**dict.fromkeys(arguments.FACETS["limits"]), "memory": "512M", "cpus": "1.5"}),
             {"check": False, "restart": False},
         )
     ]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import cli, usage
+from ansible_collections.linux.vserver.plugins.module_utils._engine.accounting import Account
 from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import (
     activity,
     completion,
@@ -24,6 +25,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import (
     run,
     service,
     table,
+    watch,
 )
 
 TOP = parser.parser("test")
@@ -31,7 +33,8 @@ COMMANDS = completion.commands(TOP)
 
 
 def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
-    groups = {"activity": activity, "inside": inside, "life": life, "look": look, "run": run, "service": service}
+    modules = (activity, inside, life, look, run, service, watch)
+    groups = {module.__name__.rpartition(".")[2]: module for module in modules}
     assert tuple(groups) == parser.GROUPS
     said = {name: command.get_default("group") for name, command in COMMANDS.items()}
     done = {name: group for group, module in groups.items() for name in module.COMMANDS}
@@ -134,7 +137,8 @@ def test_how_a_value_is_written(show: Any, value: Any, expected: str) -> None:
 
 
 def sample(guest: str, moment: float, processor: float, started_at: str = "then") -> usage.Sample:
-    return usage.Sample(guest, 9, "running", moment, processor, 5, 2, started_at)
+    account = Account(cpu_seconds=processor, memory_bytes=5, processes=2, written_bytes=int(processor * 10))
+    return usage.Sample(guest, 9, "running", moment, account, started_at)
 
 
 def test_a_rate_is_what_was_used_since_by_the_same_run_of_a_guest() -> None:

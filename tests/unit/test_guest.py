@@ -28,6 +28,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.facets impor
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets.order import FACETS
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import per_process, processors
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import (
     Binding,
     Capabilities,
@@ -42,6 +43,20 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 addresses = st.one_of(
     st.ip_addresses(v=4, network="198.51.100.0/24"), st.ip_addresses(v=6, network="2001:db8::/64")
 ).map(str)
+
+
+def _limits(**values: Any) -> Limits:
+    """Limits that go together."""
+    values["memory_high"] = values["memory_high"] and min(values["memory_high"], values["memory"] or 1 << 62)
+    if values["cpus"] is None:
+        values["cpu_period"] = values["cpu_burst"] = None
+    if values["cpu_idle"]:
+        values["cpu_weight"] = None
+    return Limits(**values)
+
+
+#: What a user writes where a section has None, but for "max".
+NONE_OF = {"cpu_period": "100ms", "cpu_burst": "0", "cpu_weight": 100}
 sections = {
     "root": st.builds(
         Root,
@@ -66,13 +81,32 @@ sections = {
         st.integers(0, 6),
     ),
     "limits": st.builds(
-        Limits,
-        st.none() | st.integers(4 << 20, 1 << 45),
-        st.none() | st.integers(1, 6400).map(lambda hundredths: hundredths / 100),
-        st.none() | st.integers(1, 10**6),
-        st.dictionaries(
-            st.sampled_from(sorted(limits.RLIMITS)), st.integers(0, 10**6).map(lambda n: (n, n)), max_size=3
+        _limits,
+        memory=st.none() | st.integers(4 << 20, 1 << 45),
+        memory_high=st.none() | st.integers(4 << 20, 1 << 45),
+        memory_swap=st.none() | st.integers(0, 1 << 45),
+        cpus=st.none() | st.integers(100, 6400).map(lambda hundredths: hundredths / 100),
+        cpu_period=st.none() | st.integers(1_000, 99_999),
+        cpu_burst=st.none() | st.integers(1, 1_000),
+        cpu_weight=st.none() | st.integers(101, 10_000),
+        cpu_idle=st.booleans(),
+        cpuset=st.none() | st.sets(st.integers(0, 300), min_size=1).map(processors.words),
+        processes=st.none() | st.integers(1, 10**6),
+        disk=st.none() | st.integers(1 << 20, 1 << 45),
+        inodes=st.none() | st.integers(1, 10**6),
+        io=st.dictionaries(
+            st.sampled_from(["/dev/sda", "/dev/disk/by-id/x"]),
+            st.dictionaries(st.sampled_from(["read", "write_operations"]), st.integers(1, 1 << 29), min_size=1),
+        ).map(lambda devices: dict(sorted(devices.items()))),
+        rlimits=st.dictionaries(
+            st.sampled_from(sorted(set(per_process.RLIMITS) - {"nice", "rtprio"})),
+            st.integers(0, 10**6).map(lambda n: (n, n)),
+            max_size=3,
         ).map(lambda pairs: dict(sorted(pairs.items()))),
+        sysctls=st.dictionaries(
+            st.sampled_from(["kernel.sem", "fs.mqueue.msg_max", "user.max_inotify_watches"]),
+            st.lists(st.integers(0, 10**9).map(str), min_size=1, max_size=4).map(" ".join),
+        ).map(lambda values: dict(sorted(values.items()))),
     ),
     "context": st.builds(
         Context,
@@ -116,7 +150,8 @@ def options_of(facet: str, section: Any) -> dict[str, Any]:
     """The options a user would give for a section: what ``parse`` has to bring back."""
     options = dataclasses.asdict(section)
     if facet == "limits":
-        options = {name: "max" if value is None else value for name, value in options.items()}
+        options = {name: NONE_OF.get(name, "max") if value is None else value for name, value in options.items()}
+        options["io"] = [{"device": device, **values} for device, values in section.io.items()]
         options["rlimits"] = {name: {"soft": soft, "hard": hard} for name, (soft, hard) in section.rlimits.items()}
     if facet == "context":
         options["init"] = options["init"] or "auto"

@@ -46,22 +46,6 @@ def test_nothing_of_the_host_is_mounted_but_sysfs_read_only() -> None:
     assert all("nosuid" in mount["options"] for mount in mounts)
 
 
-@pytest.mark.parametrize(
-    ("limits", "at_start", "live"),
-    [
-        (Limits(), {}, {"memory": {"limit": -1}, "cpu": {"quota": -1, "period": 100000}, "pids": {"limit": -1}}),
-        (
-            Limits(memory=1 << 20, cpus=1.5, processes=7),
-            {"memory": {"limit": 1 << 20}, "cpu": {"quota": 150000, "period": 100000}, "pids": {"limit": 7}},
-            {"memory": {"limit": 1 << 20}, "cpu": {"quota": 150000, "period": 100000}, "pids": {"limit": 7}},
-        ),
-    ],
-)
-def test_resources(limits: Limits, at_start: dict[str, object], live: dict[str, object]) -> None:
-    assert oci.resources(limits, removing=False) == at_start
-    assert oci.resources(limits) == live
-
-
 def test_rlimits_are_spelled_for_the_runtime() -> None:
     guest = Guest("web1", limits=Limits(rlimits={"nofile": (10, -1)}), context=Context(xid=100))
     assert config_of(guest)["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": (1 << 64) - 1}]

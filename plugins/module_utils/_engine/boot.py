@@ -11,7 +11,7 @@ import os
 
 from . import faults, files, host_addresses, launch, oci, running, runtime, seccomp, store
 from .errors import InvalidInput, VserverError
-from .facets import binding, capabilities, root
+from .facets import binding, capabilities, limits, root
 from .kernel import cgroup, process
 from .model import Guest
 from .running import Running
@@ -80,6 +80,7 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
     if guest.context.user_namespace:
         cgroup.delegate(running.outer_cgroup(site, layout, guest.name) / "guest", guest.base_id)
     binding.verify(guest, pid)
+    limits.enforce(site, guest, pid)
     start = process.start_ticks(pid)
     if start is None:
         raise VserverError(f"start guest {guest.name}", why="its first process ended before init ran")

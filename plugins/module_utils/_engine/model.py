@@ -93,18 +93,35 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Limits:
-    """Ceilings; None is "no limit of ours".
+    """What a guest may use; None is "no limit of ours", or what the kernel does by itself.
 
-    * memory: bytes
+    * memory, memory_high, memory_swap: bytes: the ceiling; above this it is slowed down; swap beyond memory
     * cpus: processors' worth of time (1.5 is one and a half)
+    * cpu_period, cpu_burst: microseconds: in which ``cpus`` are dealt out; what it may save up of them
+    * cpu_weight: its share where guests compete, 100 being usual; cpu_idle: only what nobody else wants
+    * cpuset: the processors it may run on, as the kernel writes lists (``0-2,5``)
     * processes: processes and threads
+    * disk, inodes: bytes and number of what its clone has of its own
+    * io: device file → read, write (bytes a second), read_operations, write_operations (a second)
     * rlimits: per process, name without ``RLIMIT_`` in lower case → (soft, hard); -1 is infinity
+    * sysctls: name with dots → value; those of its own namespaces
     """
 
     memory: int | None = None
+    memory_high: int | None = None
+    memory_swap: int | None = None
     cpus: float | None = None
+    cpu_period: int | None = None
+    cpu_burst: int | None = None
+    cpu_weight: int | None = None
+    cpu_idle: bool = False
+    cpuset: str | None = None
     processes: int | None = None
+    disk: int | None = None
+    inodes: int | None = None
+    io: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

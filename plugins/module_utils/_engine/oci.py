@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .model import ID_COUNT, Guest, Limits
+from .model import ID_COUNT, Guest
 
-_CPU_PERIOD = 100_000  # microseconds, the kernel's default
 _INFINITY = (1 << 64) - 1
 
 #: What process 1 finds in its environment.
@@ -69,7 +68,6 @@ def config(
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in namespaces],
         "cgroupsPath": f"/{cgroup}",
-        "resources": resources(guest.limits, removing=False),
         "maskedPaths": list(_MASKED),
         "readonlyPaths": list(_READONLY),
     }
@@ -78,7 +76,7 @@ def config(
         linux.update(uidMappings=mapping, gidMappings=mapping)
     else:
         # In a user namespace nobody can make a device node that works.
-        linux["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
+        linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
     if seccomp is not None:
         linux["seccomp"] = dict(seccomp)
     return {
@@ -125,16 +123,3 @@ def _mounts(sys: Path, cgroup_mount: str) -> list[dict[str, Any]]:
         {"destination": destination, "type": kind, "source": source, "options": options}
         for destination, kind, source, options in table
     ]
-
-
-def resources(limits: Limits, removing: bool = True) -> dict[str, Any]:
-    """``limits`` as linux.resources (pure); with ``removing``, a limit that is not set is lifted."""
-    found: dict[str, Any] = {}
-    if limits.memory is not None or removing:
-        found["memory"] = {"limit": -1 if limits.memory is None else limits.memory}
-    if limits.cpus is not None or removing:
-        quota = -1 if limits.cpus is None else round(limits.cpus * _CPU_PERIOD)
-        found["cpu"] = {"quota": quota, "period": _CPU_PERIOD}
-    if limits.processes is not None or removing:
-        found["pids"] = {"limit": -1 if limits.processes is None else limits.processes}
-    return found

@@ -100,3 +100,10 @@ def outer_cgroup(site: Site, layout: cgroup.Layout, name: str) -> Path:
 def inner_cgroup(site: Site, name: str) -> str:
     """The group of the guest's own processes, relative to the top of a hierarchy; its limits are set there."""
     return f"{outer_group(site, cgroup.layout(), name)}/guest"
+
+
+def sharing_group(site: Site, name: str) -> tuple[str, str | None]:
+    """The group that competes with those of other guests, relative to the top of a hierarchy, and its systemd unit."""
+    supervised, _in_unit = outer_groups(site, name)
+    outer = outer_group(site, cgroup.layout(), name)
+    return (outer, None) if outer == supervised else (site.unit_cgroup(name), site.unit(name))

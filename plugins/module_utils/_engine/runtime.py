@@ -6,17 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import files, oci
+from . import files
 from .errors import ToolFailed, Unsupported, VserverError
 from .host import runtimes as host_runtimes
 from .host.facts import errors_in_log
-from .model import Guest
 from .site import Site
 
 _CHOICE = ".runtime.json"
@@ -62,14 +60,13 @@ def state(site: Site, name: str) -> list[tuple[str, Path]]:
     return [(path, place) for path, place in found if place.exists()]
 
 
-def _run(site: Site, path: str, name: str, attempt: str, arguments: Sequence[str], text: str | None = None) -> None:
+def _run(site: Site, path: str, name: str, attempt: str, arguments: Sequence[str]) -> None:
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
     try:
         result = subprocess.run(
             command(site, path, log, *arguments),
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
@@ -92,12 +89,6 @@ def log_errors(log: Path) -> str:
 def start(site: Site, path: str, name: str) -> None:
     """Have the created container's process 1 execute the guest's init."""
     _run(site, path, name, "start", ["start", name])
-
-
-def update(site: Site, path: str, guest: Guest) -> None:
-    """Set the limits of a running guest."""
-    text = json.dumps(oci.resources(guest.limits))
-    _run(site, path, guest.name, "set the limits of", ["update", "--resources", "-", guest.name], text)
 
 
 def delete(site: Site, name: str) -> None:

@@ -171,6 +171,11 @@ def stop(name: str) -> None:
         _systemctl("reset-failed", "--", name)
 
 
+def set_property(name: str, assignment: str) -> None:
+    """Set a property of a unit until the host reboots (systemd.resource-control(5)). Raises :class:`ToolFailed`."""
+    _systemctl("set-property", "--runtime", "--", name, assignment)
+
+
 def extend_timeout(seconds: float) -> None:
     """Tell systemd, which runs this process for a unit, that its step may take this long (sd_notify(3))."""
     place = os.environ.get("NOTIFY_SOCKET")

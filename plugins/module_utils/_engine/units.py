@@ -26,6 +26,21 @@ def parse_bytes(option: str, value: int | str) -> int:
     return size
 
 
+_MICROSECONDS = {"": 1, "us": 1, "µs": 1, "ms": 1000, "s": 1_000_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|)", re.ASCII | re.IGNORECASE)
+
+
+def parse_duration(option: str, value: int | str) -> int:
+    """``50ms``, ``0.1s``, ``100us``, ``50000`` → microseconds (pure)."""
+    match = _DURATION.fullmatch(str(value).strip())
+    if not match:
+        raise InvalidInput(f"{option} {value!r} is not a time", remedy="Write a number with us, ms or s, such as 50ms.")
+    microseconds = round(float(match[1]) * _MICROSECONDS[match[2].lower()])
+    if microseconds >= 1 << 53:
+        raise InvalidInput(f"{option} {value!r} is too large")
+    return microseconds
+
+
 def parse_number(option: str, value: float | str) -> float:
     """``1.5`` → 1.5 (pure)."""
     try:

@@ -1,18 +1,20 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the host each running guest uses: processor time, memory, processes; and each process with its guest."""
+"""How much of the host each running guest uses, and how fast; and each process with its guest."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import datetime
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import info, running, store
+from . import accounting, info, running, store
+from .accounting import Account
 from .kernel import cgroup
 from .kernel import process as kernel_process
 from .running import Running
@@ -24,17 +26,13 @@ class Sample:
     """What one running guest has used so far.
 
     * moment: when that was, in seconds of CLOCK_MONOTONIC
-    * processor: seconds of processor time since its start
-    * memory: bytes, page cache included
     """
 
     guest: str
     xid: int
     state: str
     moment: float
-    processor: float
-    memory: int
-    processes: int
+    account: Account
     started_at: str
 
 
@@ -43,15 +41,9 @@ def group(site: Site, name: str) -> Path:
     return running.outer_cgroup(site, cgroup.layout(), name) / "guest"
 
 
-def processor_seconds(path: Path) -> float:
-    """Processor time of a v2 group and all below it, also of processes that have ended; 0 when it is gone.
-
-    It is counted whether or not the controller is enabled (cgroup-v2.rst, cpu.stat).
-    """
-    with contextlib.suppress(OSError):
-        fields = dict(line.split() for line in (path / "cpu.stat").read_text().splitlines())
-        return int(fields.get("usage_usec", 0)) / 1e6
-    return 0.0
+def epoch(started_at: str) -> float:
+    """A moment (ISO 8601) in seconds since 1970 (pure)."""
+    return datetime.datetime.fromisoformat(started_at).timestamp()
 
 
 def running_guests(site: Site, names: Sequence[str] = ()) -> Iterator[Running]:
@@ -70,39 +62,73 @@ def samples(site: Site, names: Sequence[str] = ()) -> list[Sample]:
             now.guest.xid,
             info.state(site, now.guest.name),
             time.monotonic(),
-            processor_seconds(group(site, now.guest.name)),
-            info.memory(site, now.guest.name),
-            len(cgroup.processes(group(site, now.guest.name))),
+            accounting.read(site, now.guest.name),
             now.started_at,
         )
         for now in running_guests(site, names)
     ]
 
 
+#: Counter → what it is called a second, and what a row shows of it.
+_RATES = {
+    "cpu_seconds": ("cpu_percent", 100, 1),
+    "throttled_seconds": ("throttled_percent", 100, 1),
+    "read_bytes": ("read_bytes_per_second", 1, 0),
+    "written_bytes": ("written_bytes_per_second", 1, 0),
+}
+
+
 def rates(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
-    """``after`` as JSON-ready rows, each with ``cpu_percent``, where 100 is one processor (pure).
+    """``after`` as JSON-ready rows, each with ``cpu_percent``, where 100 is one processor, and other rates (pure).
 
     A guest that was not there before, or has started anew, has none yet: None.
     """
     known = {(sample.guest, sample.started_at): sample for sample in before}
-    rows = []
-    for sample in after:
-        old = known.get((sample.guest, sample.started_at))
-        passed = sample.moment - old.moment if old else 0.0
-        used = sample.processor - old.processor if old else 0.0
-        rows.append(
-            {
-                "name": sample.guest,
-                "xid": sample.xid,
-                "state": sample.state,
-                "cpu_percent": round(100 * max(used, 0.0) / passed, 1) if passed > 0 else None,
-                "cpu_seconds": round(sample.processor, 3),
-                "memory_bytes": sample.memory,
-                "processes": sample.processes,
-                "started_at": sample.started_at,
-            }
-        )
-    return rows
+    return [
+        {
+            "name": sample.guest,
+            "xid": sample.xid,
+            "state": sample.state,
+            **_rates(known.get((sample.guest, sample.started_at)), sample),
+            **dataclasses.asdict(sample.account),
+            "started_at": sample.started_at,
+        }
+        for sample in after
+    ]
+
+
+def _rates(old: Sample | None, new: Sample) -> dict[str, float | None]:
+    passed = new.moment - old.moment if old else 0.0
+    found: dict[str, float | None] = {}
+    for counter, (name, times, digits) in _RATES.items():
+        was, now = getattr(old.account, counter) if old else None, getattr(new.account, counter)
+        known = passed > 0 and was is not None and now is not None
+        found[name] = round(times * max(now - was, 0) / passed, digits) if known else None
+    return found
+
+
+def gathered(site: Site, names: Sequence[str] | None, what: Collection[str]) -> list[dict[str, Any]]:
+    """Guests as :func:`.info.guests` tells of them, with what else is asked for.
+
+    * what: of ``disk``, for ``disk_bytes``, and ``usage``, None for one that does not run
+    """
+    found = info.guests(site, names, disk="disk" in what)
+    if "usage" in what:
+        groups = {guest["name"]: group(site, guest["name"]) for guest in found if guest["pid"] is not None}
+        sockets = accounting.sockets(groups)
+        for guest in found:
+            now = running.read(site, guest["name"])
+            used = None if now is None else _used(site, now)
+            guest["usage"] = used and {**used, "sockets": sockets.get(guest["name"])}
+    return found
+
+
+def _used(site: Site, now: Running) -> dict[str, Any]:
+    return {
+        "uptime_seconds": round(time.time() - epoch(now.started_at), 3),
+        **dataclasses.asdict(accounting.read(site, now.guest.name)),
+        "process_states": accounting.states(group(site, now.guest.name)),
+    }
 
 
 def processes(site: Site, names: Sequence[str] = (), *, host: bool = False) -> list[dict[str, Any]]:

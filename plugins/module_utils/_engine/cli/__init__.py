@@ -93,6 +93,10 @@ def _group(name: str) -> Mapping[str, Callable[[Site, argparse.Namespace], int]]
         from . import run
 
         return run.COMMANDS
+    if name == "watch":
+        from . import watch
+
+        return watch.COMMANDS
     if name == "activity":
         from . import activity
 

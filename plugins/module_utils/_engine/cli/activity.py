@@ -16,7 +16,7 @@ import tty
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import store, usage
+from .. import metrics, store, usage
 from ..site import Site
 from . import table
 
@@ -36,13 +36,23 @@ _GUESTS = (
     table.Column("XID", "xid", right=True),
     table.Column("STATE", "state", colour=table.state_colour),
     table.Column("CPU", "cpu_percent", table.percent, right=True),
+    table.Column("THROTTLED", "throttled_percent", table.percent, right=True),
     table.Column("MEMORY", "memory_bytes", table.size, right=True),
+    table.Column("READ/S", "read_bytes_per_second", table.size, right=True),
+    table.Column("WRITE/S", "written_bytes_per_second", table.size, right=True),
     table.Column("PROCESSES", "processes", right=True),
+    table.Column("OOM", "oom_kills", right=True),
     table.Column("CPU TIME", "cpu_seconds", table.duration, right=True),
     table.Column("UP", "started_at", table.age, right=True),
 )
 #: What ``stat`` can sort by → the key of a row, the greatest first but for names.
-SORTS = {"cpu": "cpu_percent", "memory": "memory_bytes", "processes": "processes", "name": "name"}
+SORTS = {
+    "cpu": "cpu_percent",
+    "memory": "memory_bytes",
+    "io": "written_bytes_per_second",
+    "processes": "processes",
+    "name": "name",
+}
 _HOME, _CLEAR_LINE, _CLEAR_REST = "\033[H", "\033[K", "\033[J"
 
 
@@ -99,6 +109,11 @@ def _stat(site: Site, arguments: argparse.Namespace) -> int:
             before = after
 
 
+def _metrics(site: Site, arguments: argparse.Namespace) -> int:
+    sys.stdout.write(metrics.text(site))
+    return 0
+
+
 @contextlib.contextmanager
 def _keys() -> Iterator[None]:
     """Have the terminal pass on keys as they are typed, ^C still being a signal."""
@@ -118,4 +133,4 @@ def _key(seconds: float) -> str:
     return os.read(0, 1).decode(errors="replace") or "q" if ready else ""
 
 
-COMMANDS = {"ps": _ps, "stat": _stat}
+COMMANDS = {"metrics": _metrics, "ps": _ps, "stat": _stat}

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 
 #: The modules of this package that do what commands say.
-GROUPS = ("activity", "inside", "life", "look", "run", "service")
-SORTS = ("cpu", "memory", "processes", "name")
+GROUPS = ("activity", "inside", "life", "look", "run", "service", "watch")
+SORTS = ("cpu", "memory", "io", "processes", "name")
 #: Those of a guest's unit, see :mod:`..guest_unit`.
 STEPS = ("start", "stop", "clear")
 
@@ -95,6 +95,11 @@ def _stat(command: argparse.ArgumentParser) -> None:
     command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=2.0, help="between two looks (2)")
     command.add_argument("--once", action="store_true", help="once, after one interval; so it is without a terminal")
     command.add_argument("--json", action="store_true", help="once, as an array in JSON")
+    command = add("watch", "events", "tell what happens to guests, as it happens, until it is ended")
+    command.add_argument("--hook", metavar="PROGRAM", help="run it for each: PROGRAM GUEST EVENT COUNT")
+    command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=1.0, help="between two looks (1)")
+    command.add_argument("--json", action="store_true", help="an object of JSON a line")
+    add("activity", "metrics", "print what guests use, in the text format of Prometheus")
 
 
 # --- their lives -----------------------------------------------------------------------------------------------------

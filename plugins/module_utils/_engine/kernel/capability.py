@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Collection
 
 from . import process
@@ -72,6 +73,11 @@ def names_of(mask: int) -> tuple[str, ...]:
 def bounding(pid: int) -> tuple[str, ...]:
     """The bounding set of a process, from CapBnd in /proc/PID/status. Raises FileNotFoundError when it is gone."""
     return names_of(int(process.status(pid)["CapBnd"], 16))
+
+
+def effective() -> tuple[str, ...]:
+    """What the caller may do now, from CapEff."""
+    return names_of(int(process.status(os.getpid())["CapEff"], 16))
 
 
 class _Header(ctypes.Structure):

@@ -185,7 +185,7 @@ def delegate(path: Path, uid: int) -> None:
         os.chown(path / name, uid, uid)
 
 
-def _below(path: Path) -> Iterator[Path]:
+def below(path: Path) -> Iterator[Path]:
     """``path`` and every group below it, deepest first; groups that vanish meanwhile are left out."""
     try:
         entries = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
@@ -194,14 +194,14 @@ def _below(path: Path) -> Iterator[Path]:
             return
         raise
     for entry in entries:
-        yield from _below(Path(entry))
+        yield from below(Path(entry))
     yield path
 
 
 def processes(path: Path) -> list[int]:
     """The process ids in a group and all groups below it."""
     found: list[int] = []
-    for group in _below(path):
+    for group in below(path):
         with contextlib.suppress(FileNotFoundError, OSError):
             found.extend(int(pid) for pid in (group / "cgroup.procs").read_text().split())
     return found
@@ -294,7 +294,7 @@ def kill(path: Path, timeout: float) -> bool:
 def remove(where: Layout, group: str) -> None:
     """Remove ``group`` and all groups below it from every hierarchy; it must be empty of processes. Raises OSError."""
     for top in where.tops:
-        for path in _below(top / group):
+        for path in below(top / group):
             with contextlib.suppress(FileNotFoundError):
                 path.rmdir()
 

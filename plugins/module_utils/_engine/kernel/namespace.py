@@ -39,6 +39,14 @@ def enter_all(process: int, flags: int) -> None:
     check(libc.setns(process, flags), "enter the namespaces")
 
 
+def become_root(user: int) -> None:
+    """Join a user namespace, given as a descriptor, and be its root. Raises OSError."""
+    check(libc.setns(user, CLONE_NEWUSER), "enter the user namespace")
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
 def user_namespace(base: int, count: int) -> int:
     """Return a descriptor of a new user namespace that maps ids 0…count-1 to base…base+count-1.
 

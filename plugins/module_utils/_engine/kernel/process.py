@@ -42,6 +42,15 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in b"ZX" else int(fields[_START_TIME - 3])
 
 
+def state(pid: int) -> str | None:
+    """The letter of a process's state (R, S, D, Z, …), None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def status(pid: int) -> dict[str, str]:
     """The fields of /proc/PID/status (proc_pid_status(5)). Raises FileNotFoundError or ProcessLookupError."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:

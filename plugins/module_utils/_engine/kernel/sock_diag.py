@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sockets that wait for whoever comes, as the kernel lists them (sock_diag(7)).
+"""Sockets as the kernel lists them (sock_diag(7)), first of all those that wait for whoever comes.
 
 /proc/net/tcp tells the same, but reading it walks through the table of all connections: 5 ms even when there are none.
 """
@@ -13,7 +13,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Union
 
@@ -24,6 +24,7 @@ IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 #: TCP_LISTEN; of UDP, TCP_CLOSE: without a peer (include/net/tcp_states.h).
 _WAITING = {"tcp": 1 << 10, "udp": 1 << 7}
+_ANY = dict.fromkeys(PROTOCOLS, (1 << 32) - 1)
 
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _INET_DIAG_SKV6ONLY, _INET_DIAG_CGROUP_ID = 11, 21
@@ -35,7 +36,7 @@ _MESSAGE = struct.Struct("=B3x2s2x16s16x12x12xII")
 
 @dataclass(frozen=True)
 class Socket:
-    """A TCP listener, or a UDP socket without a peer.
+    """A TCP or UDP socket, in :func:`waiting` a listener or one without a peer.
 
     * address: what it is bound to, 0.0.0.0 or :: for every address; a mapped IPv4 address is the IPv4 one
     * only6: on :: and without IPv4
@@ -54,16 +55,25 @@ class Socket:
 
 def waiting() -> list[Socket]:
     """The waiting sockets of the calling process's network namespace. Raises OSError where the kernel cannot tell."""
+    return _all(_WAITING)
+
+
+def everything() -> list[Socket]:
+    """All TCP and UDP sockets of the calling process's network namespace. Raises OSError."""
+    return _all(_ANY)
+
+
+def _all(states: Mapping[str, int]) -> list[Socket]:
     return [
         found
         for protocol in PROTOCOLS
         for family in (socket.AF_INET, socket.AF_INET6)
-        for found in _dump(protocol, family)
+        for found in _dump(protocol, family, states[protocol])
     ]
 
 
-def _dump(protocol: str, family: int) -> Iterator[Socket]:
-    request = _REQUEST.pack(family, PROTOCOLS[protocol], 0, _WAITING[protocol])
+def _dump(protocol: str, family: int, states: int) -> Iterator[Socket]:
+    request = _REQUEST.pack(family, PROTOCOLS[protocol], 0, states)
     try:
         for message in netlink.dump(_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, request):
             yield parse(protocol, message)

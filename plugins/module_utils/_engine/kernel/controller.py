@@ -1,0 +1,84 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cgroup controller's files in one group, in the v2 tree or in a v1 hierarchy."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cgroup import Layout
+
+#: Controller → a file of v2 that every group has which the controller is enabled in (cgroup-v2.rst).
+_SURE = {"cpu": "cpu.max", "cpuset": "cpuset.cpus", "io": "io.max", "memory": "memory.max", "pids": "pids.max"}
+#: What v2 calls io, v1 calls blkio.
+_V1_NAMES = {"io": "blkio"}
+
+
+@dataclass(frozen=True)
+class Controller:
+    """One controller in one group.
+
+    * path: the group, in the hierarchy the controller is in
+    * unified: whether that is the v2 tree; the files of v1 have other names
+    """
+
+    path: Path
+    unified: bool
+
+    def read(self, file: str) -> str | None:
+        """What is in a file, None when the group has none of this name."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.path / file).read_text().strip()
+        return None
+
+    def write(self, file: str, value: object) -> None:
+        """Raises OSError, with the file and what was refused."""
+        path = self.path / file
+        try:
+            path.write_text(str(value))
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror} for {value}", str(path)) from error
+
+    def has(self, file: str) -> bool:
+        return (self.path / file).exists()
+
+
+def name_in(layout: Layout, controller: str) -> str | None:
+    """What this host calls a controller of v2, None when it lacks it."""
+    for name in (controller, _V1_NAMES.get(controller, controller)):
+        if name in layout.controllers:
+            return name
+    return None
+
+
+def controllers(layout: Layout, group: str) -> Mapping[str, Controller]:
+    """v2's name → the controller's files in ``group``, a path below the top of every hierarchy; those this host has."""
+    names = {controller: name_in(layout, controller) for controller in _SURE}
+    tops = {controller: layout.controllers[name] for controller, name in names.items() if name is not None}
+    return {controller: Controller(top / group, top == layout.unified) for controller, top in tops.items()}
+
+
+def offers(layout: Layout, controller: str, file: str, v1_file: str | None) -> bool:
+    """Whether this host's kernel has ``file`` in v2, or ``v1_file`` in v1; None: v1 has no such thing.
+
+    v2's top has no limits, so a group below it is asked; when there is none with this controller, the answer is yes.
+    """
+    name = name_in(layout, controller)
+    if name is None:
+        return False
+    top = layout.controllers[name]
+    return _below(top, controller, file) if top == layout.unified else v1_file is not None and (top / v1_file).exists()
+
+
+@functools.cache
+def _below(top: Path, controller: str, file: str) -> bool:
+    with contextlib.suppress(OSError):
+        for group in top.iterdir():
+            if (group / _SURE[controller]).exists():
+                return (group / file).exists()
+    return True

@@ -1,0 +1,173 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of a guest's use is what the load in it did."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, metrics, usage
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from .guests import SLEEP, Guests, eventually
+
+M = 1 << 20
+SPIN = "import time\nwhile time.process_time() < 1: pass\nprint(time.process_time())"
+#: Holds sockets and memory until it is told to end.
+HOLD = """
+import signal, socket, sys
+held = bytearray(16 << 20)
+held[::4096] = b"x" * len(held[::4096])
+sockets = [socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_DGRAM)]
+for one in sockets:
+    one.bind(("127.0.0.1", 0))
+sockets[0].listen()
+print("held", flush=True)
+signal.pause()
+"""
+
+
+def used(site: Site, name: str) -> dict[str, Any]:
+    (guest,) = usage.gathered(site, [name], ["usage"])
+    assert "disk_bytes" not in guest
+    found: dict[str, Any] = guest["usage"]
+    return found
+
+
+def test_processor_time_and_throttling(guests: Guests, site: Site) -> None:
+    # The weight, so that it does come to its limit on a busy machine.
+    guests.start("counts", init=SLEEP, limits={"cpus": 0.3, "cpu_weight": 10_000})
+    before = used(site, "counts")
+    spent = float(guests.run("counts", "python3", "-c", SPIN))
+    after = used(site, "counts")
+    assert spent <= after["cpu_seconds"] - before["cpu_seconds"] < spent + 1
+    assert after["cpu_user_seconds"] + after["cpu_system_seconds"] == pytest.approx(after["cpu_seconds"], abs=0.1)
+    assert after["throttled_seconds"] > before["throttled_seconds"] and after["throttled_periods"] > 0
+    assert after["cpu_periods"] >= after["throttled_periods"]
+    assert after["uptime_seconds"] > before["uptime_seconds"] > 0
+
+
+def test_memory_and_sockets(guests: Guests, site: Site) -> None:
+    guests.start("holds", init=SLEEP, limits={"memory": "64M", "memory_swap": 0})
+    before = used(site, "holds")
+    assert before["sockets"] == 0 and before["oom_kills"] == 0
+    with subprocess.Popen(guests.command("holds", "python3", "-c", HOLD), stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            after = used(site, "holds")
+        finally:
+            holder.send_signal(signal.SIGTERM)
+    assert 16 * M <= after["memory_anonymous_bytes"] - before["memory_anonymous_bytes"] < 48 * M
+    assert after["memory_bytes"] >= after["memory_anonymous_bytes"]
+    assert after["sockets"] == 3
+    assert after["processes"] >= 2 and sum(after["process_states"].values()) == after["processes"]
+    guests.exec("holds", "python3", "-c", "x = bytearray(100 << 20); x[::4096] = b'1' * len(x[::4096])")
+    full = used(site, "holds")
+    assert full["oom_kills"] == 1 and full["memory_max_events"] != 0
+    assert full["memory_peak_bytes"] is None or 60 * M < full["memory_peak_bytes"] <= 64 * M
+
+
+def test_disks_and_processes(guests: Guests, site: Site) -> None:
+    guests.start("moves", init=SLEEP, limits={"processes": 10})
+    before = used(site, "moves")
+    guests.run("moves", "dd", "if=/dev/zero", "of=/big", "bs=256k", "count=8", "oflag=direct")
+    guests.run("moves", "dd", "if=/big", "of=/dev/null", "bs=256k", "count=4", "iflag=direct")
+    forks = "import os\nfor _ in range(30):\n  try: os.fork() or os._exit(0)\n  except OSError: pass"
+    guests.exec("moves", "python3", "-c", forks)
+    after = used(site, "moves")
+    assert 2 * M <= after["written_bytes"] - before["written_bytes"] < 4 * M
+    assert M <= after["read_bytes"] - before["read_bytes"] < 64 * M  # programs are read, too
+    assert after["processes_refused"] > before["processes_refused"]
+
+
+def test_rates_and_metrics_tell_the_same(guests: Guests, site: Site) -> None:
+    guests.start("rates", init=SLEEP)
+    guests.define("still", init=SLEEP)
+    before = usage.samples(site, ["rates"])
+    guests.run("rates", "dd", "if=/dev/zero", "of=/big", "bs=256k", "count=8", "oflag=direct")
+    (row,) = usage.rates(before, usage.samples(site, ["rates"]))
+    assert row["written_bytes_per_second"] > 0 and row["cpu_percent"] > 0
+    said = dict(line.rsplit(" ", 1) for line in metrics.text(site).splitlines() if not line.startswith("#"))
+    assert said['vserver_guest_running{guest="rates"}'] == "1"
+    assert said['vserver_guest_running{guest="still"}'] == "0"
+    assert int(said['vserver_guest_written_bytes_total{guest="rates"}']) >= 2 * M
+    assert float(said['vserver_guest_cpu_seconds_total{guest="rates"}']) >= row["cpu_seconds"]
+    assert 'vserver_guest_cpu_seconds_total{guest="still"}' not in said
+
+
+def test_a_guest_that_waits_for_a_processor_has_pressure(guests: Guests, site: Site) -> None:
+    guests.start("presses", init=SLEEP, limits={"cpus": 0.1})
+    if used(site, "presses")["cpu_stalled_seconds"] is None:
+        assert not (cgroup.layout().tree / "cpu.pressure").exists(), "the kernel measures it"
+        return
+    guests.exec("presses", "timeout", "1", "sh", "-c", "while :; do :; done")
+    eventually(lambda: used(site, "presses")["cpu_stalled_seconds"] > 0.1, "no pressure is told")
+
+
+def test_what_a_guest_used_ends_with_it(guests: Guests, site: Site) -> None:
+    guests.start("ends", init=SLEEP)
+    guests.run("ends", "python3", "-c", SPIN)
+    assert used(site, "ends")["cpu_seconds"] > 0.9
+    lifecycle.set_state(site, "ends", "stopped", {"timeout": 0})
+    assert usage.gathered(site, ["ends"], ["usage"])[0]["usage"] is None
+    lifecycle.set_state(site, "ends", "started", {})
+    time.sleep(0.1)
+    assert used(site, "ends")["cpu_seconds"] < 0.9
+
+
+def test_events_are_told_and_a_hook_is_run(guests: Guests, site: Site, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/told\n[ "$2" != frozen ]\n')
+    hook.chmod(0o755)
+    guests.start("killed", init=SLEEP, limits={"memory": "48M", "memory_swap": 0})
+    guests.define("comes", init=SLEEP)
+    with subprocess.Popen(_watch(site, hook), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        try:
+            assert watch.stdout is not None and watch.stdout.readline() == "ready\n"
+            guests.exec("killed", "python3", "-c", "x = bytearray(80 << 20); x[::4096] = b'1' * len(x[::4096])")
+            assert watch.stdout.readline() == "guest killed: 1 killed for want of memory\n"
+            lifecycle.set_state(site, "comes", "started", {})
+            assert watch.stdout.readline() == "guest comes: started\n"
+            lifecycle.set_state(site, "comes", "frozen", {})
+            assert watch.stdout.readline() == "guest comes: frozen\n"
+            lifecycle.set_state(site, "comes", "stopped", {"timeout": 0})
+            assert watch.stdout.readline() == "guest comes: ended\n"
+            told = ["killed out-of-memory 1", "comes started 1", "comes frozen 1", "comes ended 1"]
+            eventually(lambda: (tmp_path / "told").read_text().splitlines() == told, "the hook was not run for all")
+        finally:
+            watch.terminate()
+        assert (
+            watch.stderr is not None
+            and watch.stderr.read() == f"vserver: warning: {hook} for guest comes: exit status 1\n"
+        )
+
+
+def _watch(site: Site, hook: Path) -> list[str]:
+    """The words that watch this site's guests."""
+    package = lifecycle.__package__
+    program = f"""
+import argparse, sys
+from pathlib import Path
+from {package} import events
+from {package}.cli.watch import COMMANDS
+from {package}.site import Site
+look = events.look
+def first(site):
+    events.look = look
+    seen = look(site)
+    print("ready", flush=True)
+    return seen
+events.look = first
+asked = argparse.Namespace(interval=0.05, json=False, hook={str(hook)!r})
+COMMANDS["events"](Site(Path({str(site.state)!r}), Path({str(site.run)!r}), {site.cgroup!r}), asked)
+"""
+    return [sys.executable, "-c", program]

@@ -1,0 +1,251 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits of real guests: set live, read back from the kernel, enforced, in force again after a restart.
+
+Every load is small and ends by itself. What is in force is looked for in the files of whichever version of control
+groups this machine has.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, controller
+from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from .guests import SLEEP, Guests, eventually
+
+M = 1 << 20
+SPIN = "while :; do :; done"
+
+
+def disk_of(path: Path) -> str:
+    """The whole disk that a path's file system is on."""
+    device = path.stat().st_dev
+    place = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+    return f"/dev/{(place.parent if (place / 'partition').exists() else place).name}"
+
+
+def kernel(site: Site, name: str, controller_: str, v2: str, v1: str) -> str:
+    """What a file of the guest's group says."""
+    inner, (sharing, _unit) = running.inner_cgroup(site, name), running.sharing_group(site, name)
+    group = controller.controllers(cgroup.layout(), sharing if v2 in ("cpu.weight", "cpu.idle") else inner)[controller_]
+    return str(group.read(v2 if group.unified else v1))
+
+
+def set_limits(site: Site, name: str, check: bool = False, **options: Any) -> Outcome:
+    return lifecycle.configure(site, name, "limits", options, check=check)
+
+
+def four_calls(site: Site, name: str, **options: Any) -> None:
+    """Check, run, run, check on a running guest; and what is recorded is in force."""
+    calls: list[Callable[[], Outcome]] = [
+        lambda: set_limits(site, name, True, **options),
+        lambda: set_limits(site, name, **options),
+    ]
+    foretold, made, again, last = (call() for call in (*calls, *reversed(calls)))
+    assert [outcome.changed for outcome in (foretold, made, again, last)] == [True, True, False, False]
+    assert foretold.after == made.after
+    assert not made.restart_required
+    assert in_force(site, name)
+
+
+def in_force(site: Site, name: str) -> bool:
+    record = store.require(site, name)
+    return facet.compare(record.limits, facet.observe(site, record, running.read(site, name))) == []
+
+
+def test_memory(guests: Guests, site: Site) -> None:
+    guests.start("memory", init=SLEEP)
+    four_calls(site, "memory", memory="64M", memory_swap=0)
+    assert kernel(site, "memory", "memory", "memory.max", "memory.limit_in_bytes") == str(64 * M)
+    assert kernel(site, "memory", "memory", "memory.swap.max", "memory.memsw.limit_in_bytes") in ("0", str(64 * M))
+    four_calls(site, "memory", memory="24M")
+    eaten = guests.exec("memory", "python3", "-c", "a = b'x' * (40 << 20); print('no limit')")
+    assert eaten.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    four_calls(site, "memory", memory="96M", memory_swap="max")
+    assert guests.run("memory", "python3", "-c", "a = b'x' * (40 << 20); print('fits')") == "fits"
+    four_calls(site, "memory", memory="max")
+
+
+def test_processor(guests: Guests, site: Site) -> None:
+    guests.start("processor", init=SLEEP)
+    four_calls(site, "processor", cpus=0.5, cpu_period="20ms", cpu_burst="5ms", cpu_weight=300)
+    assert kernel(site, "processor", "cpu", "cpu.max", "cpu.cfs_quota_us").split()[0] == "10000"
+    assert kernel(site, "processor", "cpu", "cpu.max.burst", "cpu.cfs_burst_us") == "5000"
+    assert kernel(site, "processor", "cpu", "cpu.weight", "cpu.shares") in ("300", "3072")
+    four_calls(site, "processor", cpus=0.25, cpu_period="100ms", cpu_burst=0)
+    four_calls(site, "processor", cpu_weight=100, cpu_idle=True)
+    assert kernel(site, "processor", "cpu", "cpu.idle", "cpu.idle") == "1"
+    four_calls(site, "processor", cpu_idle=False, cpu_weight=50)
+    four_calls(site, "processor", cpu_weight=100, cpus="max")
+
+
+def test_processors(guests: Guests, site: Site) -> None:
+    guests.start("placed", init=SLEEP)
+    assert guests.run("placed", "nproc") == str(os.cpu_count())
+    four_calls(site, "placed", cpuset="0")
+    assert guests.run("placed", "nproc") == "1"
+    four_calls(site, "placed", cpuset=f"0-{(os.cpu_count() or 1) - 1}")
+    four_calls(site, "placed", cpuset="0")
+    four_calls(site, "placed", cpuset="max")
+    assert guests.run("placed", "nproc") == str(os.cpu_count())
+
+
+def test_processes(guests: Guests, site: Site) -> None:
+    guests.start("forks", init=SLEEP)
+    four_calls(site, "forks", processes=20)
+    forks = "import os\nn = 0\ntry:\n  while n < 100 and os.fork(): n += 1\nexcept OSError: print(n)"
+    assert 0 < int(guests.run("forks", "python3", "-c", forks)) < 20
+    four_calls(site, "forks", processes="max")
+
+
+def test_disks(guests: Guests, site: Site) -> None:
+    guests.start("writes", init=SLEEP)
+    disk = disk_of(site.state)
+    four_calls(site, "writes", io=[{"device": disk, "write": "2M", "read_operations": 500}])
+    said = guests.exec("writes", "dd", "if=/dev/zero", "of=/big", "bs=256k", "count=16", "oflag=direct").stderr
+    took = float(said.splitlines()[-1].split(", ")[-2].split()[0])
+    assert 1.8 <= took <= 2.4, f"4 MiB at 2 MiB a second: {said}"
+    four_calls(site, "writes", io=[{"device": disk, "write": "64M"}])
+    four_calls(site, "writes", io=[])
+
+
+def test_sysctls(guests: Guests, site: Site) -> None:
+    guests.start("settings", init=SLEEP)
+    before = Path("/proc/sys/kernel/shmmni").read_text(), Path("/proc/sys/user/max_inotify_instances").read_text()
+    values = {"kernel.shmmni": 17, "kernel.sem": "100 1000 10 8", "user.max_inotify_instances": 9}
+    four_calls(site, "settings", sysctls=values)
+    assert guests.run("settings", "cat", "/proc/sys/kernel/shmmni") == "17"
+    assert guests.run("settings", "cat", "/proc/sys/kernel/sem").split() == ["100", "1000", "10", "8"]
+    assert guests.run("settings", "cat", "/proc/sys/user/max_inotify_instances") == "9"
+    many = "import ctypes\nlibc = ctypes.CDLL(None)\nprint(sum(libc.inotify_init() >= 0 for _ in range(30)))"
+    assert guests.run("settings", "python3", "-c", many) == "9"
+    assert before == tuple(
+        Path(f"/proc/sys/{name}").read_text() for name in ("kernel/shmmni", "user/max_inotify_instances")
+    )
+    outcome = set_limits(site, "settings", sysctls={"kernel.shmmni": 18})
+    assert [reason for reason in outcome.restart_required if "sysctls" in reason]
+    with pytest.raises(VserverError, match="kernel.sem"):
+        set_limits(site, "settings", sysctls={**values, "kernel.sem": "1"})
+
+
+def test_a_restart_puts_them_in_force_before_init_runs(guests: Guests, site: Site) -> None:
+    tell = "cat /proc/sys/kernel/shmmni >/first; nproc >>/first; exec sleep infinity"
+    options = {
+        "memory": "64M",
+        "memory_swap": 0,
+        "cpus": 0.5,
+        "cpu_burst": "10ms",
+        "cpu_weight": 20,
+        "cpuset": "0",
+        "processes": 50,
+        "io": [{"device": disk_of(site.state), "read": "50M", "write_operations": 900}],
+        "rlimits": {"nofile": 77},
+        "sysctls": {"kernel.shmmni": 19},
+    }
+    guests.start("again", init=["/bin/sh", "-c", tell], limits=options)
+    assert in_force(site, "again")
+    lifecycle.set_state(site, "again", "restarted", {"timeout": 0})
+    assert in_force(site, "again")
+    assert not set_limits(site, "again", **options).changed
+    assert guests.run("again", "cat", "/first").split() == ["19", "1"]
+
+
+def test_what_somebody_else_changed_is_found_and_put_right(guests: Guests, site: Site) -> None:
+    guests.start("drifts", init=SLEEP, limits={"processes": 50, "cpu_weight": 200})
+    group = controller.controllers(cgroup.layout(), running.inner_cgroup(site, "drifts"))
+    group["pids"].write("pids.max", 60)
+    share = controller.controllers(cgroup.layout(), running.sharing_group(site, "drifts")[0])["cpu"]
+    share.write("cpu.weight" if share.unified else "cpu.shares", 300)
+    outcome = set_limits(site, "drifts", check=True)
+    assert set(outcome.before) == {"processes", "cpu_weight"} and outcome.before["processes"] == 60
+    assert set_limits(site, "drifts").changed and in_force(site, "drifts")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"memory": "1P"}, "too large: this host has .* bytes of memory"),
+        ({"cpus": 5000}, "too large: this host has .* processors"),
+        ({"cpuset": "0,700"}, "does not have: it has .* Take out 700"),
+        ({"processes": 9_999_999}, "too large: this host has"),
+        ({"io": [{"device": "/dev/no-such-disk", "read": "1M"}]}, "/dev/no-such-disk: No such file"),
+        ({"io": [{"device": "/dev/null", "read": "1M"}]}, "/dev/null: it is not a block device"),
+        ({"sysctls": {"user.max_nonsense": 5}}, "this host's kernel does not have it"),
+        ({"rlimits": {"nofile": "infinity"}}, "rlimit nofile: hard limit infinity is too large"),
+    ],
+)
+def test_what_this_host_cannot_keep_is_refused(guests: Guests, site: Site, options: dict[str, Any], said: str) -> None:
+    guests.define("refuses", init=SLEEP)
+    before = info.guest(site, "refuses")
+    for check in (True, False):
+        with pytest.raises(VserverError, match=said):
+            set_limits(site, "refuses", check, **options)
+    assert info.guest(site, "refuses") == before
+
+
+@pytest.mark.skipif(cgroup.layout().mode == "unified", reason="version 2 has it all")
+def test_version_1_says_what_it_lacks(guests: Guests, site: Site) -> None:
+    guests.define("lacks", init=SLEEP)
+    with pytest.raises(VserverError, match="limit memory_high: .* being of version 1"):
+        set_limits(site, "lacks", memory_high="8M")
+
+
+def used(guests: Guests, name: str) -> float:
+    """Seconds of processor time, from the v2 group that every guest has."""
+    fields = dict(line.split() for line in (guests.group(name) / "cpu.stat").read_text().splitlines())
+    return int(fields["usage_usec"]) / 1e6
+
+
+@contextmanager
+def spinning(guests: Guests, *names: str) -> Iterator[None]:
+    """Each guest wants a whole processor, for a minute at most."""
+    spinners = [subprocess.Popen(guests.command(name, "timeout", "60", "sh", "-c", SPIN)) for name in names]
+    try:
+        eventually(lambda: all(used(guests, name) > 0.2 for name in names), "a guest does not get to spin", 40)
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.terminate()
+            spinner.wait()
+
+
+def test_no_more_processor_time_than_given(guests: Guests) -> None:
+    """Within 5 %; and as much, in the best of some windows, for this machine may be busy with other things."""
+    guests.start("quota", init=SLEEP, limits={"cpus": 0.2, "cpu_weight": 10_000})
+    shares: list[float] = []
+    with spinning(guests, "quota"):
+        while len(shares) < 4 and max(shares, default=0) < 0.19:
+            before, began = used(guests, "quota"), time.monotonic()
+            time.sleep(2.0)
+            shares.append((used(guests, "quota") - before) / (time.monotonic() - began))
+    assert 0.19 <= max(shares) <= 0.21, f"0.2 of a processor were {shares}"
+
+
+def test_processor_time_is_shared_by_weight(guests: Guests) -> None:
+    """Three to one within 10 %, in the best of some windows, for others use this machine's processors as well."""
+    guests.start("light", init=SLEEP, limits={"cpuset": "0"})
+    guests.start("heavy", init=SLEEP, limits={"cpuset": "0", "cpu_weight": 300})
+    ratios: list[float] = []
+    with spinning(guests, "light", "heavy"):
+        while len(ratios) < 4 and not any(2.7 <= ratio <= 3.3 for ratio in ratios):
+            before = {name: used(guests, name) for name in ("light", "heavy")}
+            time.sleep(3.0)
+            light, heavy = (used(guests, name) - before[name] for name in ("light", "heavy"))
+            ratios.append(heavy / light)
+    assert 2.7 <= ratios[-1] <= 3.3, f"three to one was {ratios}"

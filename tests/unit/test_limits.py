@@ -1,0 +1,354 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits: what people write, what goes together, and which files of the kernel say it, in both versions of cgroups."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import units
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, Unsupported
+from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
+from ansible_collections.linux.vserver.plugins.module_utils._engine.host.facts import Storage
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.controller import Controller
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import (
+    devices,
+    memory,
+    processes,
+    processor,
+    processors,
+    share,
+    space,
+)
+from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest, Limits
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+M = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [("50ms", 50_000), ("0.1s", 100_000), ("100us", 100), ("1 s", 1_000_000), ("0", 0), (2500, 2500), ("7MS", 7000)],
+)
+def test_times(text: str | int, microseconds: int) -> None:
+    assert units.parse_duration("cpu_burst", text) == microseconds
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-1ms", "1m", "1h", "1e3", "1,5ms", "٣ms", "9" * 20 + "s", "nan"])
+def test_no_times(text: str) -> None:
+    with pytest.raises(InvalidInput, match="cpu_burst"):
+        units.parse_duration("cpu_burst", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "canonical"),
+    [
+        ("0", {0}, "0"),
+        ("0-2,5", {0, 1, 2, 5}, "0-2,5"),
+        ("5, 1,0,2", {0, 1, 2, 5}, "0-2,5"),
+        ("0-1,1-3", {0, 1, 2, 3}, "0-3"),
+        ("3,1", {1, 3}, "1,3"),
+    ],
+)
+def test_lists_of_processors(text: str, found: set[int], canonical: str) -> None:
+    assert processors.numbers(text) == found
+    assert facet.parse({"cpuset": text}, Limits()).cpuset == canonical
+
+
+@given(st.sets(st.integers(0, 500), min_size=1))
+def test_a_list_of_processors_is_read_as_it_is_written(found: set[int]) -> None:
+    assert processors.numbers(processors.words(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"memory": "1K"}, "memory 1K is too small"),
+        ({"memory_high": "1K"}, "memory_high 1K is too small"),
+        ({"memory": "64M", "memory_high": "65M"}, "memory_high .* is above memory"),
+        ({"cpus": 0}, "cpus 0 is too small"),
+        ({"cpu_period": "50ms"}, "cpu_period is given without cpus"),
+        ({"cpu_burst": "50ms"}, "cpu_burst is given without cpus"),
+        ({"cpus": 1, "cpu_period": "2s"}, "cpu_period 2000000 µs is out of range. Give 1ms to 1s"),
+        ({"cpus": 1, "cpu_period": "100us"}, "out of range"),
+        ({"cpus": 0.01, "cpu_period": "10ms"}, "cpus 0.01 is too small for cpu_period 10000"),
+        ({"cpus": 0.5, "cpu_burst": "51ms"}, "cpu_burst 51000 µs is too large: .* one period's 50000 µs"),
+        ({"cpu_weight": 0}, "cpu_weight 0 is out of range"),
+        ({"cpu_weight": 10001}, "Give 1 to 10000"),
+        ({"cpu_weight": "heavy"}, "not a whole number"),
+        ({"cpu_weight": 200, "cpu_idle": True}, "who is idle has no weight"),
+        ({"cpuset": ""}, "not a list of processors"),
+        ({"cpuset": "1-0"}, "not a list of processors"),
+        ({"cpuset": "a"}, "not a list of processors"),
+        ({"cpuset": "0-99999999"}, "not a list of processors"),
+        ({"processes": 0}, "processes 0 is too small"),
+        ({"io": [{"device": "/dev/sda"}]}, "limits nothing of device /dev/sda"),
+        ({"io": [{"device": "sda", "read": "1M"}]}, "names device 'sda'"),
+        ({"io": [{"device": "/dev/../etc/passwd", "read": "1M"}]}, "names device"),
+        ({"io": [{"device": "/dev/sda", "read": "1M"}] * 2}, "names device /dev/sda twice"),
+        ({"io": [{"device": "/dev/sda", "rbps": "1M"}]}, "is not valid"),
+        ({"io": [{"device": "/dev/sda", "read": 0}]}, "read of /dev/sda 0 is too small"),
+        ({"io": [{"device": "/dev/sda", "read_operations": "1K"}]}, "not a whole number"),
+        ({"rlimits": {"nice": 41}}, "rlimit nice 41 is too large. Give at most 40"),
+        ({"rlimits": {"rtprio": 100}}, "rlimit rtprio 100 is too large. Give at most 99"),
+        ({"sysctls": {"vm.swappiness": 1}}, "vm.swappiness is not one that a guest has for itself: it is the whole"),
+        ({"sysctls": {"net.ipv4.ip_forward": 1}}, "the network stack is the host's"),
+        ({"sysctls": {"kernel.hostname": "x"}}, "not one that a guest has"),
+        ({"sysctls": {"user.max_../../vm": 1}}, "not one that a guest has"),
+        ({"sysctls": {"kernel.shmmax": "many"}}, "is not a number"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        facet.parse(options, Limits())
+
+
+@pytest.mark.parametrize(
+    ("recorded", "options", "section"),
+    [
+        (Limits(memory=64 * M), {"memory_high": "48M"}, Limits(memory=64 * M, memory_high=48 * M)),
+        (Limits(memory=64 * M, memory_swap=0), {"memory_swap": "max"}, Limits(memory=64 * M)),
+        (Limits(), {"memory_swap": 0}, Limits(memory_swap=0)),
+        (Limits(), {"cpus": 0.5, "cpu_period": "10ms", "cpu_burst": "5ms"},
+         Limits(cpus=0.5, cpu_period=10_000, cpu_burst=5_000)),
+        (Limits(cpu_weight=300), {"cpu_weight": 100}, Limits()),
+        (Limits(), {"cpu_idle": True}, Limits(cpu_idle=True)),
+        (Limits(cpuset="0"), {"cpuset": "max"}, Limits()),
+        (Limits(), {"io": [{"device": "/dev//sda", "read": "1M", "write": None}]},
+         Limits(io={"/dev/sda": {"read": M}})),
+        (Limits(io={"/dev/sda": {"read": M}}), {"io": [{"device": "/dev/sda", "read": "max"}]}, Limits()),
+        (Limits(io={"/dev/sda": {"read": M}}), {"io": []}, Limits()),
+        (Limits(), {"rlimits": {"RLIMIT_NICE": 40}}, Limits(rlimits={"nice": (40, 40)})),
+        (Limits(), {"sysctls": {"kernel/sem": "250\t32000 32  128"}},
+         Limits(sysctls={"kernel.sem": "250 32000 32 128"})),
+        (Limits(sysctls={"kernel.shmmni": "5"}), {"sysctls": {}}, Limits()),
+    ],
+)  # fmt: skip
+def test_what_is_meant(recorded: Limits, options: dict[str, Any], section: Limits) -> None:
+    assert facet.parse(options, recorded) == section
+
+
+def test_rounding_of_processor_time_is_no_change() -> None:
+    wanted = Limits(cpus=1.2345, cpu_period=1000)
+    assert facet.compare(wanted, dataclasses.replace(wanted, cpus=1.234)) == []
+    assert facet.compare(wanted, dataclasses.replace(wanted, cpus=1.233)) != []
+
+
+@pytest.mark.parametrize("option", ["rlimits", "sysctls"])
+def test_what_is_no_longer_set_waits_for_a_restart(option: str) -> None:
+    some: Any = {option: {"nofile": (1, 2)} if option == "rlimits" else {"kernel.shmmni": "5"}}
+    assert [change.live for change in facet.compare(Limits(**some), Limits())] == [True]
+    assert [change.live for change in facet.compare(Limits(), Limits(**some))] == [False]
+
+
+# ---- the kernel's files, as plain files
+
+
+def group(path: Path, unified: bool, **files: str) -> Controller:
+    for name, text in files.items():
+        (path / name.replace("__", ".")).write_text(f"{text}\n")
+    return Controller(path, unified)
+
+
+MEMORY_2 = {
+    "memory__max": "max",
+    "memory__high": "max",
+    "memory__low": "0",
+    "memory__min": "0",
+    "memory__swap.max": "max",
+}
+MEMORY_1 = {"memory__limit_in_bytes": str((1 << 63) - 4096), "memory__memsw.limit_in_bytes": str((1 << 63) - 4096)}
+CPU_2 = {"cpu__max": "max 100000", "cpu__max.burst": "0"}
+SHARE_2 = {"cpu__weight": "100", "cpu__idle": "0"}
+CPU_1 = {
+    "cpu__cfs_quota_us": "-1",
+    "cpu__cfs_period_us": "100000",
+    "cpu__cfs_burst_us": "0",
+}
+SHARE_1 = {"cpu__shares": "1024", "cpu__idle": "0"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "unified", "files", "limits", "written"),
+    [
+        (memory, True, MEMORY_2, Limits(memory=64 * M, memory_high=48 * M, memory_swap=0),
+         {"memory.max": 64 * M, "memory.high": 48 * M, "memory.swap.max": 0}),
+        (memory, True, {"memory__max": "5"}, Limits(), {"memory.max": "max"}),
+        (memory, False, MEMORY_1, Limits(memory=64 * M, memory_swap=M),
+         {"memory.limit_in_bytes": 64 * M, "memory.memsw.limit_in_bytes": 65 * M}),
+        (memory, False, MEMORY_1, Limits(), {"memory.limit_in_bytes": -1, "memory.memsw.limit_in_bytes": -1}),
+        (processor, True, CPU_2, Limits(cpus=1.5, cpu_period=50_000, cpu_burst=7),
+         {"cpu.max": "75000 50000", "cpu.max.burst": 7}),
+        (processor, True, {"cpu__max": "1 1000"}, Limits(), {"cpu.max": "max 100000"}),
+        (processor, False, CPU_1, Limits(cpus=0.5, cpu_burst=7),
+         {"cpu.cfs_quota_us": 50_000, "cpu.cfs_period_us": 100_000, "cpu.cfs_burst_us": 7}),
+        (share, True, SHARE_2, Limits(cpu_weight=300), {"cpu.weight": 300, "cpu.idle": 0}),
+        (share, True, {"cpu__weight": "7"}, Limits(), {"cpu.weight": 100}),
+        (share, True, SHARE_2, Limits(cpu_idle=True), {"cpu.idle": 1, "cpu.weight": 100}),
+        (share, False, SHARE_1, Limits(cpu_weight=300), {"cpu.shares": 3072, "cpu.idle": 0}),
+        (processes, True, {"pids__max": "max"}, Limits(processes=7), {"pids.max": 7}),
+        (processes, False, {"pids__max": "7"}, Limits(), {"pids.max": "max"}),
+    ],
+)  # fmt: skip
+def test_files(
+    kind: Any, unified: bool, files: dict[str, str], limits: Limits, written: dict[str, Any], tmp_path: Path
+) -> None:
+    place = group(tmp_path, unified, **files)
+    kind.write(place, limits)
+    assert {name: (tmp_path / name).read_text().strip() for name in written} == {
+        name: str(value) for name, value in written.items()
+    }
+    if kind is not memory or unified:  # what v1 reads back for -1 only the kernel knows
+        assert kind.read(place) == {name: getattr(limits, name) for name in kind.FIELDS if name in kind.read(place)}
+
+
+@given(st.integers(1, 10_000))
+def test_every_weight_survives_the_shares_of_v1(weight: int) -> None:
+    assert round(round(weight * 1024 / 100) * 100 / 1024) == weight
+
+
+@pytest.mark.parametrize(("unified", "above"), [(True, "cpuset.cpus.effective"), (False, "cpuset.cpus")])
+def test_all_processors_are_those_of_the_group_above(unified: bool, above: str, tmp_path: Path) -> None:
+    (tmp_path / "guest").mkdir()
+    (tmp_path / above).write_text("0-3\n")
+    place = group(tmp_path / "guest", unified, cpuset__cpus="0-1")
+    assert processors.read(place, None) == {"cpuset": "0-1"}
+    processors.write(place, Limits())
+    assert processors.read(place, None) == {"cpuset": None}
+    assert processors.read(place, "0-3") == {"cpuset": "0-3"}, "it was asked for"
+    processors.write(place, Limits(cpuset="2"))
+    assert processors.read(place, "0-3") == {"cpuset": "2"}
+    assert processors.read(group(tmp_path / "guest", unified, cpuset__cpus=""), None) == {"cpuset": None}
+
+
+IO_MAX = "8:0 rbps=1048576 wbps=max riops=max wiops=120\n259:1 rbps=max wbps=5 riops=max wiops=max"
+
+
+def test_io_is_read_from_both_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "number", {"/dev/disk/by-id/x": "8:0"}.__getitem__)
+    monkeypatch.setattr(devices, "_DEVICES", tmp_path / "none")
+    expected = {"io": {"/dev/disk/by-id/x": {"read": M, "write_operations": 120}, "259:1": {"write": 5}}}
+    assert devices.read(group(tmp_path, True, io__max=IO_MAX), ["/dev/disk/by-id/x"]) == expected
+    files = {
+        "blkio__throttle.read_bps_device": f"8:0 {M}",
+        "blkio__throttle.write_bps_device": "259:1 5",
+        "blkio__throttle.read_iops_device": "",
+        "blkio__throttle.write_iops_device": "8:0 120",
+    }
+    assert devices.read(group(tmp_path, False, **files), ["/dev/disk/by-id/x"]) == expected
+
+
+def test_io_of_devices_that_are_not_named_is_lifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "number", {"/dev/sda": "8:0"}.__getitem__)
+    lines: list[str] = []
+    place = group(tmp_path, True, io__max=IO_MAX)
+    monkeypatch.setattr(Controller, "write", lambda self, file, value: lines.append(f"{file} {value}"))
+    devices.write(place, Limits(io={"/dev/sda": {"write": 7}}))
+    assert lines == [
+        "io.max 8:0 rbps=max wbps=7 riops=max wiops=max",
+        "io.max 259:1 rbps=max wbps=max riops=max wiops=max",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("/dev/no-such-disk", "No such file"), ("/dev/null", "not a block device"), ("/dev", "not a block device")],
+)
+def test_an_unknown_device_is_refused(device: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        devices.number(device)
+
+
+# ---- hosts that lack something
+
+
+def layout(path: Path, *names: str, unified: bool = True) -> cgroup.Layout:
+    return cgroup.Layout(path if unified else path / "v2", dict.fromkeys(names, path))
+
+
+@pytest.mark.parametrize(
+    ("limits", "names", "said"),
+    [
+        (Limits(memory=64 * M), ("cpu",), "no cgroup controller 'memory'"),
+        (Limits(cpus=0.5), ("memory",), "no cgroup controller 'cpu'"),
+        (Limits(cpu_weight=5), (), "no cgroup controller 'cpu'"),
+        (Limits(cpuset="0"), ("cpu",), "no cgroup controller 'cpuset'"),
+        (Limits(processes=5), ("cpu",), "no cgroup controller 'pids'"),
+        (Limits(io={"/dev/x": {"read": 1}}), ("cpu",), "no cgroup controller 'io'"),
+        (Limits(memory_swap=0), ("memory",), "'memory' has no memory.swap.max"),
+        (Limits(cpus=0.5, cpu_burst=9), ("cpu",), "'cpu' has no cpu.max.burst"),
+        (Limits(cpu_idle=True), ("cpu",), "'cpu' has no cpu.idle"),
+    ],
+)
+def test_a_host_that_lacks_it_refuses(
+    limits: Limits, names: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "system.slice").mkdir()
+    for file in ("memory.max", "cpu.max", "pids.max", "cpuset.cpus", "io.max"):
+        (tmp_path / "system.slice" / file).touch()
+    monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, *names))
+    with pytest.raises(Unsupported, match=said):
+        for kind in (memory, processor, share, processors, processes, devices):
+            kind.refuse(limits)
+
+
+def test_version_1_refuses_what_only_version_2_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.limit_in_bytes").touch()
+    monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, "memory", unified=False))
+    memory.refuse(Limits(memory=64 * M))
+    with pytest.raises(Unsupported, match="being of version 1"):
+        memory.refuse(Limits(memory=64 * M, memory_high=8 * M))
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "said"),
+    [
+        (memory, Limits(memory=1 << 50), "memory 1125899906842624 is too large: this host has"),
+        (processor, Limits(cpus=4096.0), "cpus 4096.0 is too large: this host has"),
+        (processors, Limits(cpuset="9999"), "cpuset 9999 names processors that this host does not have"),
+        (processes, Limits(processes=4194305), "processes 4194305 is too large"),
+    ],
+)
+def test_more_than_the_host_has_is_refused(
+    kind: Any, limits: Limits, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, "memory", "cpu", "cpuset", "pids"))
+    with pytest.raises(InvalidInput, match=said):
+        kind.refuse(limits)
+
+
+def test_swap_alone_cannot_be_limited_in_version_1() -> None:
+    memory.require_sum(Limits(memory_swap=0), unified=True)
+    memory.require_sum(Limits(memory=64 * M, memory_swap=0), unified=False)
+    with pytest.raises(InvalidInput, match="Give memory as well"):
+        memory.require_sum(Limits(memory_swap=0), unified=False)
+
+
+@pytest.mark.parametrize("option", ["disk", "inodes"])
+def test_space_is_refused_without_quota_or_user_namespace(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values: dict[str, Any] = {option: 100 * M}
+    limits = Limits(**values)
+    with pytest.raises(InvalidInput, match="it could give its files to others"):
+        space.refuse(Site(), Guest("web1", limits=limits, context=Context(user_namespace=False)))
+    storage = Storage("/x", "/mnt", "/dev/vdb", "btrfs", 50 * M, 50 * M, (), False)
+    monkeypatch.setattr(space.filesystem, "storage", lambda site: storage)
+    with pytest.raises(Unsupported, match=r"/mnt \(btrfs\) is mounted without project quota"):
+        space.refuse(Site(), Guest("web1", limits=limits))
+    space.refuse(Site(), Guest("web1"))
+
+
+def test_more_space_than_there_is_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage("/x", "/mnt", "/dev/vdb", "ext4", 50 * M, 50 * M, (), True)
+    monkeypatch.setattr(space.filesystem, "storage", lambda site: storage)
+    space.refuse(Site(), Guest("web1", limits=Limits(disk=50 * M)))
+    with pytest.raises(InvalidInput, match="this host has .* bytes on /mnt"):
+        space.refuse(Site(), Guest("web1", limits=Limits(disk=51 * M)))
+    assert facet.compare(Limits(disk=50 * M + 5), Limits(disk=50 * M)) == [], "the kernel keeps whole KiB"
