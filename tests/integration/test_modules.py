@@ -258,7 +258,15 @@ def test_limits(run: Ansible, running: dict[str, Any]) -> None:
     pid = running["pid"]
     most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 4096)
     rlimits = {"nofile": {"soft": 512, "hard": most}, "core": 0}
-    options = {"name": GUEST, "memory": "64M", "cpus": 0.5, "processes": 50, "rlimits": rlimits}
+    more = {
+        "memory_swap": 0,
+        "cpu_burst": "10ms",
+        "cpu_weight": 200,
+        "cpuset": 0,
+        "io": [],
+        "sysctls": {"kernel.shmmni": 99},
+    }
+    options = {"name": GUEST, "memory": "64M", "cpus": 0.5, "processes": 50, "rlimits": rlimits, **more}
     results = run.four_calls("limits", lambda: Path(f"/proc/{pid}/limits").read_text(), **options)
     assert not results[1]["restart_required"] and alive(pid)
     assert cgroup_file(pid, "memory.max", "memory.limit_in_bytes") == str(64 << 20)
