@@ -79,7 +79,7 @@ def test_the_only_way_out_of_a_host_is_its_port_of_the_lab() -> None:
 
 def test_ssh_goes_through_the_labs_network() -> None:
     text = ssh_config(Network("mine"), Path("/lab/key"), {"host1": 11, "host2": 12}, Path("/labs/mine"))
-    assert text.startswith("Host host1 host2\n")
+    assert text.startswith("Host host1 host2 10.86.0.11 10.86.0.12\n")
     assert "ProxyCommand nsenter --net=/run/netns/vserver-lab-mine -- " in text
     assert text.endswith("Host host1\n    HostName 10.86.0.11\nHost host2\n    HostName 10.86.0.12\n")
 

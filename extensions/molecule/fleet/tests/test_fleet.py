@@ -114,7 +114,7 @@ def test_guests_have_the_capabilities_that_are_recorded(host: Host) -> None:
 
 def test_sshd_of_the_host_leaves_port_22_to_guests(host: Host, address: int) -> None:
     banner = "import socket; print(socket.create_connection(('10.86.0.%s', 22), 10).recv(99).decode())"
-    key = "ssh-keyscan -T 20 -t ed25519 10.86.0.%s 2>/dev/null | cut -d' ' -f2-"
+    key = "ssh-keyscan -T 20 -t ed25519 10.86.0.%s 2>/dev/null | grep -v '^#' | cut -d' ' -f2-"
     eventually(lambda: host.run("python3 -c %s", banner % address).succeeded, "no sshd in the guest")
     own = host.check_output("cut -d' ' -f1-2 /etc/ssh/ssh_host_ed25519_key.pub")
     assert host.check_output(key % (10 + int(host.backend.hostname[-1]))) == own

@@ -95,11 +95,16 @@ def _stat(command: argparse.ArgumentParser) -> None:
     command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=2.0, help="between two looks (2)")
     command.add_argument("--once", action="store_true", help="once, after one interval; so it is without a terminal")
     command.add_argument("--json", action="store_true", help="once, as an array in JSON")
-    command = add("watch", "events", "tell what happens to guests, as it happens, until it is ended")
+
+
+def _metrics(command: argparse.ArgumentParser) -> None:
+    """Takes no words."""
+
+
+def _events(command: argparse.ArgumentParser) -> None:
     command.add_argument("--hook", metavar="PROGRAM", help="run it for each: PROGRAM GUEST EVENT COUNT")
     command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=1.0, help="between two looks (1)")
     command.add_argument("--json", action="store_true", help="an object of JSON a line")
-    add("activity", "metrics", "print what guests use, in the text format of Prometheus")
 
 
 # --- their lives -----------------------------------------------------------------------------------------------------
@@ -210,6 +215,8 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
     "logs": ("look", "show the journal of a running guest", _logs),
     "ps": ("activity", "show processes, each with its guest", _ps),
     "stat": ("activity", "show what running guests use, again and again", _stat),
+    "metrics": ("activity", "print what guests use, in the text format of Prometheus", _metrics),
+    "events": ("watch", "tell what happens to guests, as it happens, until it is ended", _events),
     "start": ("life", "start guests; it is fine when they run", _every),
     "stop": ("life", "stop guests in order; it is fine when they do not run", _running),
     "restart": ("life", "stop guests in order, and start them", _running),
