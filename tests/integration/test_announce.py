@@ -122,7 +122,7 @@ def test_the_host_does_not_take_a_guests_address_as_its_own(guests: Guests, site
 
     own, neighbour = "2001:db8:77::10", "2001:db8:77::11"
     guests.start("lent", addresses=[own], init=SLEEP)
-    assert f"src {HOST6.split('/')[0]} " in said("route", "get", neighbour)
+    assert f"src {HOST6.split('/', maxsplit=1)[0]} " in said("route", "get", neighbour)
     lifecycle.set_state(site, "lent", "stopped", {"timeout": 0})
     assert own not in said("addrlabel", "list")
     subprocess.run(["ip", "address", "add", f"{own}/64", "dev", wire.here, "nodad"], check=True)
