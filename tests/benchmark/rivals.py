@@ -28,7 +28,7 @@ from .ground import Ground
 from .measure import Say, Stopwatch
 from .sides import Measure, Values, side_by_side
 
-_PLAYBOOK = Path(__file__).with_suffix(".yml")
+_PLAYBOOK = Path(__file__).with_suffix(".playbook")
 _LXC = Path("/var/lib/lxc")
 _SLEEP = ["/bin/sleep", "infinity"]
 
