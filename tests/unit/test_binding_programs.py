@@ -472,6 +472,22 @@ IN, OUT = AttachType.INET_INGRESS, AttachType.INET_EGRESS
 
 
 @pytest.mark.parametrize(
+    ("group", "remote", "expected"),
+    [
+        ("224.0.0.251", "192.0.2.99", True),
+        ("224.0.0.251", "127.0.0.1", False),
+        ("224.0.0.251", "127.2.2.1", False),
+        ("ff02::fb", "fe80::99", True),
+        ("ff02::fb", "::1", False),
+        ("ff02::fb", str(LOOPBACK6), False),
+    ],
+)
+def test_what_is_sent_to_a_group_from_a_loopback_is_not_heard(group: str, remote: str, expected: bool) -> None:
+    allowing = dataclasses.replace(GUEST, multicast=True)
+    assert passes(allowing, AttachType.INET_INGRESS, packet(remote, group)) is expected
+
+
+@pytest.mark.parametrize(
     ("hook", "local", "remote", "expected"),
     [
         (IN, "192.0.2.10", "203.0.113.1", True),

@@ -120,10 +120,16 @@ def _packets6(asm: Assembler, policy: BindingPolicy, *, incoming: bool) -> None:
     if policy.ping and policy.loopback6:
         if_is6(asm, LOOPBACK6, "echo6")
     if incoming and policy.multicast:
-        if_in6(asm, MULTICAST6, "allow")
+        if_in6(asm, MULTICAST6, "group6")
     for own in policy.ipv6:
         if_is6(asm, own, "own6")
     asm.jump("drop")
+    if incoming and policy.multicast:
+        asm.label("group6")
+        load6(asm, PACKET, remote)
+        for loopback6 in filter(None, (LOOPBACK6, policy.loopback6)):
+            if_is6(asm, loopback6, "drop")
+        asm.jump("allow")
     asm.label("own6")
     load6(asm, PACKET, remote)
     if policy.loopback6:
