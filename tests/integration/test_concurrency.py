@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind import steering
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import SLEEP, Guests
@@ -51,6 +54,24 @@ def test_start_and_stop_of_one_guest(guests: Guests, site: Site) -> None:
     assert at_once(acts) == [0] * len(acts)
     lifecycle.set_state(site, "both", "stopped", {})
     assert not guests.traces("both")
+
+
+def test_the_first_starts_of_a_host_share_what_is_steered_by(tmp_path: Path) -> None:
+    """As after a reboot, when no bpf file system is mounted yet."""
+    top = tmp_path / "bpf"
+    top.mkdir()
+
+    def first() -> None:
+        with steering.opened(top / "steering"):
+            pass
+
+    try:
+        assert at_once([first] * 8) == [0] * 8
+        mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        assert mounted.count(str(top)) == 1
+    finally:
+        while subprocess.run(["umount", str(top)], capture_output=True, check=False).returncode == 0:
+            pass
 
 
 def test_twenty_guests_come_to_be(guests: Guests, site: Site) -> None:

@@ -60,16 +60,23 @@ def opened(directory: Path = DIRECTORY, netns: Path = Path("/proc/self/ns/net"))
     ``directory`` is in the top directory of a bpf file system; that is mounted where it is not yet. Raises OSError,
     with the verifier's log where the kernel cannot do it (before Linux 5.9).
     """
-    if not _is_bpf_file_system(directory.parent):
-        mount("bpf", directory.parent, "bpf", options="mode=700")
-    directory.mkdir(mode=0o700, exist_ok=True)
+    with _locked(directory.parent.parent):  # or the second of two at once would mount another over the first one's
+        if not _is_bpf_file_system(directory.parent):
+            mount("bpf", directory.parent, "bpf", options="mode=700")
+        directory.mkdir(mode=0o700, exist_ok=True)
     with ExitStack() as stack:
-        lock = stack.enter_context(bpf.opened(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        maps = {name: stack.enter_context(bpf.opened(_map(directory, name))) for name in (ASKED, LISTENERS, ADDRESSES)}
-        _link(directory, netns, maps)
-        fcntl.flock(lock, fcntl.LOCK_UN)
+        with _locked(directory):
+            names = (ASKED, LISTENERS, ADDRESSES)
+            maps = {name: stack.enter_context(bpf.opened(_map(directory, name))) for name in names}
+            _link(directory, netns, maps)
         yield Steering(maps[ASKED], maps[LISTENERS], maps[ADDRESSES])
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with bpf.opened(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_bpf_file_system(path: Path) -> bool:
