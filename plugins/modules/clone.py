@@ -27,6 +27,7 @@ options:
     description:
       - The template's name. Required for a guest that has no clone yet.
       - The template of an existing clone cannot be changed, because what the guest wrote lies on top of it.
+        M(linux.vserver.rebuild) makes a new clone and keeps what it is told to.
     type: str
   version:
     description:
@@ -53,6 +54,7 @@ options:
     default: present
 seealso:
   - module: linux.vserver.template
+  - module: linux.vserver.rebuild
   - module: linux.vserver.context
 """
 

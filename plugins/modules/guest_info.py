@@ -362,7 +362,7 @@ guests:
             - CAP_CHOWN
             - CAP_KILL
     limits:
-      description: Its ceilings, as set by M(linux.vserver.limits). V(none) is no limit of ours.
+      description: Its limits, as set by M(linux.vserver.limits). V(none) is no limit of ours.
       returned: always
       type: dict
       contains:

@@ -148,7 +148,7 @@ EXAMPLES = r"""
         read: 20M
         write: 20M
 
-- name: A token bucket that gets 21.9 % of a processor, a tenth of it saved up
+- name: A token bucket that gets 21.9 % of a processor, and saves up to 100 ms of it
   linux.vserver.limits:
     name: web1
     cpus: 0.219

@@ -11,7 +11,7 @@ short_description: Build the root file systems that guests are cloned from
 description:
   - Builds a template with C(mmdebstrap) or C(debootstrap), from a tar archive, or from a directory, or removes it.
   - A template has versions, and a version never changes once it is built. Other options, or O(refresh=true), build a
-    new version; the guests that are clones of an older one keep it.
+    new version; the guests that are clones of an older one keep it, until they are rebuilt.
   - Machine id, host name, ssh host keys, random seeds, logs and package caches are taken out, so that every clone makes
     its own. Where the OpenSSH server is installed, a small systemd unit makes host keys at a guest's first boot.
   - Device nodes are taken out too; a guest gets its devices when it starts.
@@ -129,6 +129,7 @@ notes:
   - The output of the programs is kept in C(/var/lib/vserver/templates/NAME/.build.log).
 seealso:
   - module: linux.vserver.clone
+  - module: linux.vserver.rebuild
 """
 
 EXAMPLES = r"""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every facet of a guest has in common: three verbs, and the shape of a difference."""
+"""What every facet of a guest has in common: five verbs, and the shape of a difference."""
 
 from __future__ import annotations
 
