@@ -78,7 +78,7 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
     pid = launch.create(site, guest, path)
     faults.reached("start:created")
     if guest.context.user_namespace:
-        cgroup.delegate(running.outer_cgroup(site, layout, guest.name) / "guest", guest.base_id)
+        cgroup.delegate(running.group(site, guest.name), guest.base_id)
     binding.verify(guest, pid)
     limits.enforce(site, guest, pid)
     start = process.start_ticks(pid)

@@ -30,7 +30,7 @@ def in_order(site: Site, now: Running) -> None:
     A process 1 without a handler never sees a signal but SIGKILL (pid_namespaces(7)), and its death takes all others
     along at once; so those get SIGTERM first. Whatever is left then is for the caller to kill.
     """
-    group = running.outer_cgroup(site, cgroup.layout(), now.guest.name) / "guest"
+    group = running.group(site, now.guest.name)
     timeout = now.guest.context.timeout
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         init = os.path.basename((process.executable(now.pid) or "").removesuffix(" (deleted)"))

@@ -62,7 +62,7 @@ def _running(site: Site, name: str) -> Running:
     now = running.read(site, name)
     if now is None:
         raise InvalidInput(f"guest {name} does not run", remedy="Start it first.")
-    if cgroup.frozen(running.outer_cgroup(site, cgroup.layout(), name) / "guest"):
+    if cgroup.frozen(running.group(site, name)):
         raise InvalidInput(f"guest {name} is frozen, and so would be who enters", remedy="Have it go on first.")
     return now
 

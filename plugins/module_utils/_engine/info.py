@@ -9,11 +9,10 @@ import contextlib
 import dataclasses
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from . import running, store
-from .errors import InvalidInput
+from .errors import InvalidInput, VserverError
 from .facets import binding, root
 from .facets.order import FACETS
 from .kernel import capability, cgroup
@@ -23,7 +22,7 @@ from .site import Site
 
 
 def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True) -> list[dict[str, Any]]:
-    """Every guest, or those in ``names``, in the shape of :func:`guest`.
+    """Every guest, or those in ``names``, in the shape of :func:`guest`; one that vanishes meanwhile is left out.
 
     * disk: with the ``disk_bytes`` each one uses, for which every file is looked at
 
@@ -35,8 +34,8 @@ def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True)
         raise InvalidInput(f"guest {unknown[0]} does not exist", remedy=f"This host has: {', '.join(known) or 'none'}.")
     wanted = known if names is None else names
     sizes = _disk(site, wanted) if disk else None
-    more = {name: {} if sizes is None else {"disk_bytes": sizes.get(name, 0)} for name in wanted}
-    return [{**guest(site, name), **more[name]} for name in wanted]
+    found = [told for told in (guest(site, name) for name in wanted) if told]
+    return found if sizes is None else [{**told, "disk_bytes": sizes.get(told["name"], 0)} for told in found]
 
 
 def state(site: Site, name: str) -> str:
@@ -48,7 +47,7 @@ def state(site: Site, name: str) -> str:
 
 def running_state(site: Site, name: str) -> str:
     """``running`` or ``frozen``, of a guest that runs."""
-    return "frozen" if cgroup.frozen(_group(site, name)) else "running"
+    return "frozen" if cgroup.frozen(running.group(site, name)) else "running"
 
 
 def section(value: Any) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
         "context": {**context, "init": context["init"] or "auto"},
         "pid": now.pid if now else None,
         "started_at": now.started_at if now else None,
-        "processes": len(cgroup.processes(_group(site, name))) if now else 0,
+        "processes": len(cgroup.processes(running.group(site, name))) if now else 0,
         "memory_bytes": memory(site, name) if now else 0,
         "restart_required": bool(reasons),
         "restart_reasons": list(reasons),
@@ -91,8 +90,13 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
 
 
 def observe(site: Site, record: Guest, now: Running | None) -> dict[str, Any]:
-    """What each facet of a guest observes, by its name."""
-    return {name: facet.observe(site, record, now) for name, facet in FACETS.items()}
+    """What each facet of a guest observes, by its name; of one that ends meanwhile, as of one that does not run."""
+    try:
+        return {name: facet.observe(site, record, now) for name, facet in FACETS.items()}
+    except (OSError, VserverError):
+        if now is None or running.read(site, record.name) == now:
+            raise
+        return {name: facet.observe(site, record, None) for name, facet in FACETS.items()}
 
 
 def restart_reasons(record: Guest, now: Running | None, observed: Mapping[str, Any]) -> tuple[str, ...]:
@@ -122,10 +126,6 @@ def _bounding(now: Running | None) -> list[str] | None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return None if now is None else list(capability.bounding(now.pid))
     return None
-
-
-def _group(site: Site, name: str) -> Path:
-    return running.outer_cgroup(site, cgroup.layout(), name) / "guest"
 
 
 def memory(site: Site, name: str) -> int:

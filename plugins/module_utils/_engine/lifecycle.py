@@ -148,7 +148,7 @@ def kill(site: Site, name: str) -> None:
     Raises :class:`VserverError`.
     """
     with _locked(site, name, False) as lock:
-        cgroup.kill(running.outer_cgroup(site, cgroup.layout(), name) / "guest", _KILL_TIMEOUT)
+        cgroup.kill(running.group(site, name), _KILL_TIMEOUT)
         power.stop(site, name, lock)
 
 

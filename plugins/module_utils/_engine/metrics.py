@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import info, running, store, usage
+from . import running, store, usage
 from .accounting import Account
 from .site import Site
 
@@ -40,7 +40,7 @@ def text(site: Site) -> str:
             values.setdefault(metric, []).append((labels, value))
 
     for name in store.names(site):
-        add("running", {"guest": name}, int(info.state(site, name) in ("running", "frozen")))
+        add("running", {"guest": name}, int(running.read(site, name) is not None))
     for sample in usage.samples(site):
         labels = {"guest": sample.guest}
         add("start_time_seconds", labels, usage.epoch(sample.started_at))

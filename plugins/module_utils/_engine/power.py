@@ -119,8 +119,7 @@ def stop(site: Site, name: str, lock: int) -> None:
 
 
 def _freeze(site: Site, name: str, on: bool) -> None:
-    group = running.outer_cgroup(site, cgroup.layout(), name) / "guest"
-    if not cgroup.freeze(group, on, _FREEZE_TIMEOUT):
+    if not cgroup.freeze(running.group(site, name), on, _FREEZE_TIMEOUT):
         raise VserverError(
             f"{'freeze' if on else 'thaw'} guest {name}",
             why=f"some of its processes have not followed for {_FREEZE_TIMEOUT:.0f} s",

@@ -102,6 +102,11 @@ def inner_cgroup(site: Site, name: str) -> str:
     return f"{outer_group(site, cgroup.layout(), name)}/guest"
 
 
+def group(site: Site, name: str) -> Path:
+    """The v2 path of the group of the guest's own processes."""
+    return cgroup.layout().tree / inner_cgroup(site, name)
+
+
 def sharing_group(site: Site, name: str) -> tuple[str, str | None]:
     """The group that competes with those of other guests, relative to the top of a hierarchy, and its systemd unit."""
     supervised, _in_unit = outer_groups(site, name)

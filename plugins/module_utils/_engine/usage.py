@@ -10,7 +10,6 @@ import datetime
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from . import accounting, info, running, store
@@ -36,11 +35,6 @@ class Sample:
     started_at: str
 
 
-def group(site: Site, name: str) -> Path:
-    """The v2 group that holds a guest's own processes."""
-    return running.outer_cgroup(site, cgroup.layout(), name) / "guest"
-
-
 def epoch(started_at: str) -> float:
     """A moment (ISO 8601) in seconds since 1970 (pure)."""
     return datetime.datetime.fromisoformat(started_at).timestamp()
@@ -60,7 +54,7 @@ def samples(site: Site, names: Sequence[str] = ()) -> list[Sample]:
         Sample(
             now.guest.name,
             now.guest.xid,
-            info.state(site, now.guest.name),
+            info.running_state(site, now.guest.name),
             time.monotonic(),
             accounting.read(site, now.guest.name),
             now.started_at,
@@ -114,7 +108,7 @@ def gathered(site: Site, names: Sequence[str] | None, what: Collection[str]) -> 
     """
     found = info.guests(site, names, disk="disk" in what)
     if "usage" in what:
-        groups = {guest["name"]: group(site, guest["name"]) for guest in found if guest["pid"] is not None}
+        groups = {guest["name"]: running.group(site, guest["name"]) for guest in found if guest["pid"] is not None}
         sockets = accounting.sockets(groups)
         for guest in found:
             now = running.read(site, guest["name"])
@@ -127,7 +121,7 @@ def _used(site: Site, now: Running) -> dict[str, Any]:
     return {
         "uptime_seconds": round(time.time() - epoch(now.started_at), 3),
         **dataclasses.asdict(accounting.read(site, now.guest.name)),
-        "process_states": accounting.states(group(site, now.guest.name)),
+        "process_states": accounting.states(running.group(site, now.guest.name)),
     }
 
 
@@ -141,7 +135,7 @@ def processes(site: Site, names: Sequence[str] = (), *, host: bool = False) -> l
     rows = []
     seen: set[int] = set()
     for now in running_guests(site, names):
-        pids = cgroup.processes(group(site, now.guest.name))
+        pids = cgroup.processes(running.group(site, now.guest.name))
         seen.update(pids)
         rows += [row for row in (_row(pid, now) for pid in sorted(pids)) if row]
     if host:

@@ -88,7 +88,7 @@ def _signal(site: Site, name: str, number: signal.Signals) -> None:
     """Send a signal to every process of a guest; each is known by a pidfd before it is looked whether it is one."""
     _require_running(site, name)
     inside = f"/{running.inner_cgroup(site, name)}"
-    for pid in cgroup.processes(running.outer_cgroup(site, cgroup.layout(), name) / "guest"):
+    for pid in cgroup.processes(running.group(site, name)):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             descriptor = process.descriptor(pid)
             try:

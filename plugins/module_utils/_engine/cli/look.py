@@ -34,7 +34,7 @@ def _list(site: Site, arguments: argparse.Namespace) -> int:
     if arguments.json:
         table.show_json(info.guests(site))
     else:
-        table.show(_COLUMNS, [info.guest(site, name) for name in store.names(site)])
+        table.show(_COLUMNS, info.guests(site, disk=False))
     return 0
 
 
@@ -89,7 +89,7 @@ def _logs(site: Site, arguments: argparse.Namespace) -> int:
     words += ["--follow"] if arguments.follow else []
     words += ["--output", "json"] if arguments.json else []
     if arguments.host:
-        words += ["--unit", f"vserver@{arguments.name}.service"]
+        words += ["--unit", site.unit(arguments.name)]
         try:
             os.execvp(words[0], words)
         except FileNotFoundError as error:
