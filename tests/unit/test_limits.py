@@ -6,6 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import resource
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import units
-from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, Unsupported
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import (
+    InvalidInput,
+    Unsupported,
+    VserverError,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host.facts import Storage
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
@@ -22,6 +30,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.contr
 from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import (
     devices,
     memory,
+    per_process,
     processes,
     processor,
     processors,
@@ -352,3 +361,35 @@ def test_more_space_than_there_is_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InvalidInput, match="this host has .* bytes on /mnt"):
         space.refuse(Site(), Guest("web1", limits=Limits(disk=51 * M)))
     assert facet.compare(Limits(disk=50 * M + 5), Limits(disk=50 * M)) == [], "the kernel keeps whole KiB"
+
+
+@pytest.fixture(name="forking")
+def made_forking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A group that has one more process each time one looks."""
+    pids: list[int] = []
+
+    def look(_path: Path) -> list[int]:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+        pids.append(child)
+        return list(pids)
+
+    monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, "pids"))
+    monkeypatch.setattr(cgroup, "processes", look)
+    yield pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_rlimits_of_processes_that_have_inherited_them_are_set_once(forking: list[int]) -> None:
+    per_process.write(Guest("web1", limits=Limits(rlimits={"nofile": resource.getrlimit(resource.RLIMIT_NOFILE)})), "")
+    assert len(forking) == 1
+
+
+def test_rlimits_are_not_set_for_ever(forking: list[int]) -> None:
+    with pytest.raises(VserverError, match="always new processes"):
+        per_process.write(Guest("web1", limits=Limits(rlimits={"nofile": (17, 19)})), "")
+    assert {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in forking} == {(17, 19)}

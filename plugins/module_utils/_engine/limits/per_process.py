@@ -24,6 +24,8 @@ RLIMITS: Mapping[str, int] = {
 _INFINITY = ("infinity", "unlimited", "-1")
 #: What these count to: 20 minus the nice value, and the highest real-time priority (sched(7)).
 _HIGHEST = {"nice": 40, "rtprio": 99}
+#: How often processes are looked for that came while limits were set; a guest may go on forking for ever.
+_ROUNDS = 50
 
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
@@ -102,26 +104,36 @@ def _words(value: int) -> str:
 
 
 def write(guest: Guest, group: str) -> None:
-    """Set the limits on every process of the guest, until no new one has appeared meanwhile (prlimit(2)).
+    """Set the limits on every process of the guest, until all new ones have inherited them (prlimit(2)).
 
     * group: the guest's, below the top of the v2 tree
     """
     path = cgroup.layout().tree / group
     done: set[int] = set()
-    while True:
+    for _round in range(_ROUNDS):
         new = set(cgroup.processes(path)) - done
-        if not new:
+        if not any([_set(guest, pid) for pid in new]):
             return
-        for pid in new:
-            for name, pair in guest.limits.rlimits.items():
-                try:
-                    resource.prlimit(pid, RLIMITS[name], pair)
-                except ProcessLookupError:
-                    break
-                except (PermissionError, ValueError) as error:
-                    raise VserverError(
-                        f"set rlimit {name} of guest {guest.name} to {pair}",
-                        why=str(error),
-                        remedy="A hard limit rises only as far as this host's own (CAP_SYS_RESOURCE).",
-                    ) from error
         done |= new
+    raise VserverError(
+        f"set rlimits of guest {guest.name}",
+        why="there are always new processes without them",
+        remedy="Freeze the guest, and try again.",
+    )
+
+
+def _set(guest: Guest, pid: int) -> bool:
+    """Set the limits on one process, which may have ended; whether one of them was another before."""
+    differed = False
+    for name, pair in guest.limits.rlimits.items():
+        try:
+            differed |= resource.prlimit(pid, RLIMITS[name], pair) != pair
+        except ProcessLookupError:
+            break
+        except (PermissionError, ValueError) as error:
+            raise VserverError(
+                f"set rlimit {name} of guest {guest.name} to {pair}",
+                why=str(error),
+                remedy="A hard limit rises only as far as this host's own (CAP_SYS_RESOURCE).",
+            ) from error
+    return differed
