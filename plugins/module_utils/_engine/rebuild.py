@@ -19,6 +19,7 @@ from . import faults, files, info, layers, power, store
 from .errors import Conflict, InvalidInput, VserverError
 from .facets import root
 from .kernel.rename import exchange
+from .limits import space
 from .model import Guest, Root
 from .outcome import Outcome
 from .site import Site
@@ -125,9 +126,17 @@ def _replace(site: Site, guest: Guest, present: Root, wanted: Root, data: Sequen
     except RecursionError as error:
         raise VserverError(f"rebuild guest {guest.name}", why="its data are nested too deep") from error
     finally:
-        if info.state(site, guest.name) != was:
-            power.become(site, guest.name, "frozen" if was == "frozen" else "started", "stopped", lock, False)
-        files.remove_tree(building)  # the old root, or what has become of the new one
+        with contextlib.ExitStack() as rest:  # the last is done first, and each whatever becomes of the others
+            rest.callback(files.remove_tree, building)  # the old root, or what has become of the new one
+            rest.callback(_as_before, site, guest.name, was, lock)
+            if space.asked(guest.limits):
+                rest.callback(files.remove_tree, building)  # for it counts towards the guest's quota
+
+
+def _as_before(site: Site, name: str, was: str, lock: int) -> None:
+    """Start a guest again that has been stopped."""
+    if info.state(site, name) != was:
+        power.become(site, name, "frozen" if was == "frozen" else "started", "stopped", lock, False)
 
 
 def _carry(site: Site, old: Guest, new: Guest, building: Path, data: Sequence[str]) -> None:
