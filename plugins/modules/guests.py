@@ -200,6 +200,7 @@ options:
   purge:
     description:
       - Whether the host's guests that are not in O(guests) become absent. O(keep_data) has to be given for it.
+      - Those that C(vserver run) makes are let alone; they go by themselves.
     type: bool
     default: false
   keep_data:

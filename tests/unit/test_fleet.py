@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import children, fleet
+from ansible_collections.linux.vserver.plugins.module_utils._engine import children, fleet, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
 
@@ -74,3 +75,12 @@ def test_a_list_that_cannot_be_meant_changes_nothing(tmp_path: Path, wishes: lis
 def test_a_wish_that_cannot_be_meant(name: str, state: str) -> None:
     with pytest.raises(InvalidInput):
         Wish(name, state=state)
+
+
+def test_who_is_made_for_one_command_is_not_purged(tmp_path: Path) -> None:
+    site = Site(state=tmp_path / "state", run=tmp_path / "run")
+    for number, name in enumerate(("kept", "gone", "run-1")):
+        store.save(site, Guest(name, context=Context(xid=28672 + number)))
+    (site.guest("run-1") / store.THROWAWAY).touch()
+    results = fleet.bring_all(site, [Wish("kept")], purge=True, keep_data=False, parallel=1, check=True)
+    assert [(result.name, result.outcome.after) for result in results] == [("kept", {}), ("gone", {"state": "absent"})]

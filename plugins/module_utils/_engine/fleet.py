@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from . import boot, children, lifecycle
+from . import boot, children, lifecycle, store
 from .errors import Conflict, InvalidInput, VserverError
 from .model import Context, Guest
 from .outcome import Outcome
@@ -31,7 +31,7 @@ def bring_all(
 ) -> list[Result]:
     """Bring every guest to what is asked of it, ``parallel`` at a time; one that fails keeps no other from being done.
 
-    * purge: guests that no wish names become absent; ``keep_data`` tells whether their data stay
+    * purge: guests that no wish names become absent, but throw-away ones; ``keep_data``: whether their data stay
 
     Returns a result per wish, in their order, then one per purged guest. Raises :class:`InvalidInput` before anything
     has changed when a wish cannot be meant or two of them contradict each other.
@@ -39,7 +39,8 @@ def bring_all(
     registry = Registry(site)
     if purge:
         wanted = {wish.name for wish in wishes}
-        gone = [name for name in registry.names() if name not in wanted]
+        others = (name for name in registry.names() if name not in wanted)
+        gone = [name for name in others if not (site.guest(name) / store.THROWAWAY).exists()]  # they go by themselves
         wishes = [*wishes, *(Wish(name, state="absent", keep_data=keep_data) for name in gone)]
     _require_sense(registry, wishes)
     results = {result.name: result for result in _foreseen(site, registry, wishes)}

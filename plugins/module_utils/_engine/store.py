@@ -18,6 +18,8 @@ from .model import Guest, check_name
 from .site import Site
 
 _RECORD = "guest.json"
+#: Lies in the directory of a guest that is made for one command only.
+THROWAWAY = "throwaway"
 #: Longest wait for another run that holds a lock, in seconds: a template build may take minutes.
 _PATIENCE = 900.0
 

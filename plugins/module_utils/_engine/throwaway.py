@@ -25,7 +25,6 @@ from .errors import Busy, Unsupported
 from .joiner import Way
 from .site import Site
 
-_MARKER = "throwaway"
 #: Process 1: does nothing, and reaps what the command leaves behind.
 _INIT = ("/bin/sh", "-c", "sleep infinity & wait")
 _PLAIN = Way()
@@ -95,7 +94,7 @@ def _streams(*others: int) -> Iterator[None]:
 
 def sweep(site: Site) -> None:
     """Remove the throw-away guests whose process is gone."""
-    for marker in sorted(site.guests.glob(f"*/{_MARKER}")):
+    for marker in sorted(site.guests.glob(f"*/{store.THROWAWAY}")):
         name = marker.parent.name
         with contextlib.suppress(Busy), store.lock(site, _lock(name), patience=0):
             _remove(site, name)
@@ -118,7 +117,7 @@ def _lock(name: str) -> str:
 def _make(site: Site, name: str, options: Mapping[str, Mapping[str, Any]]) -> None:
     store.prepare(site)
     files.make_directory(site.guest(name))
-    files.write(site.guest(name) / _MARKER, b"")
+    files.write(site.guest(name) / store.THROWAWAY, b"")
     faults.reached("run:marked")
     context = {**options.get("context", {}), "init": list(_INIT), "timeout": 0}
     lifecycle.configure(site, name, "context", context)
