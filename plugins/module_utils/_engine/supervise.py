@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import boot, files, running, store
+from .chbind import programs
 from .errors import VserverError
 from .kernel import cgroup, process
 from .model import Guest
@@ -32,6 +33,7 @@ def spawn(site: Site, guest: Guest, path: str, lock: int) -> Running:
     ``lock`` is the descriptor of the guest's lock, which the caller holds: the supervisor holds it too until the boot
     is over, so that a caller who dies meanwhile lets nobody in. Raises :class:`VserverError`.
     """
+    programs.source_digest()  # now: the supervisor may outlive the file that it is read from
     receive, send = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -90,17 +92,25 @@ def _after(site: Site, ended: Running, status: int, path: str) -> Running | None
             return None
         try:
             boot.release(site, name)
-            recorded = store.load(site, name)
+            guest = recorded(site, ended.guest)
             rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
-            if not rebooted or recorded is None:
+            if not rebooted or guest is None:
                 return None
-            again = boot.boot(site, recorded, path)
+            again = boot.boot(site, guest, path)
             _join_cgroup(site, name)
             return again
         except Exception:
             # Nobody is there to be told; what is left is cleared by the next call for this guest.
             _release_quietly(site, name)
             return None
+
+
+def recorded(site: Site, ended: Guest) -> Guest | None:
+    """What is recorded of a guest; as it ran, when a newer version of the engine than this has written the record."""
+    try:
+        return store.load(site, ended.name)
+    except VserverError:
+        return ended
 
 
 def _join_cgroup(site: Site, name: str) -> None:

@@ -106,8 +106,11 @@ def steering_name(code: Code) -> str:
 
 
 @functools.cache
-def _makers() -> bytes:
-    """The digest of everything that a program's instructions depend on beside policy and dialect."""
+def source_digest() -> bytes:
+    """The digest of everything that a program's instructions depend on beside policy and dialect.
+
+    Read once a process, from wherever the engine was imported from; who outlives that file has to ask before.
+    """
     digest = hashlib.sha256()
     for path in MAKERS:
         digest.update(pkgutil.get_data(_ENGINE, path) or b"")
@@ -182,7 +185,7 @@ def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple
     if dialect.steering:
         makers[AttachType.SETSOCKOPT] = functools.partial(options, policy)
         makers[AttachType.SOCK_OPS] = functools.partial(enter_listener, policy)
-    origin = _makers() + repr((policy, dialect)).encode()
+    origin = source_digest() + repr((policy, dialect)).encode()
     return tuple(
         BindingProgram(hook, _name(HOOKS[hook].letters, bytes([hook]) + origin), makers[hook])
         for hook in HOOKS
