@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import accounting, metrics
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 IO_STAT = """8:0 rbytes=4096 wbytes=100 rios=1 wios=2 dbytes=0 dios=0
 254:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0 cost.usage=9
@@ -48,6 +51,17 @@ def test_pressure(text: str | None, seconds: float | None) -> None:
 def test_flat_files() -> None:
     assert accounting.flat("usage_usec 5\nnr_periods 0\n") == {"usage_usec": 5, "nr_periods": 0}
     assert accounting.flat(None) == {}
+
+
+@pytest.mark.parametrize(("file", "unified"), [("memory.current", True), ("memory.usage_in_bytes", False)])
+def test_memory_in_both_versions(file: str, unified: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, memory = tmp_path / "tree", tmp_path / ("tree" if unified else "memory")
+    monkeypatch.setattr(cgroup, "layout", lambda: cgroup.Layout(tree, {"memory": memory}))
+    group = memory / "vserver/web1/guest"
+    group.mkdir(parents=True)
+    assert accounting.memory(Site(), "web1") == 0
+    (group / file).write_text("4096\n")
+    assert accounting.memory(Site(), "web1") == 4096
 
 
 _LINE = re.compile(

@@ -109,12 +109,24 @@ def _number(group: Controller, file: str) -> int | None:
     return None if text is None else int(text)
 
 
+def memory(site: Site, name: str) -> int:
+    """The bytes of memory that a guest uses now, page cache included; 0 where they are not counted."""
+    group = controllers(cgroup.layout(), running.inner_cgroup(site, name)).get("memory")
+    with contextlib.suppress(OSError):
+        return 0 if group is None else _in_use(group)
+    return 0
+
+
+def _in_use(group: Controller) -> int:
+    return _number(group, "memory.current" if group.unified else "memory.usage_in_bytes") or 0
+
+
 def _memory(group: Controller) -> dict[str, Any]:
     stat = _flat(group, "memory.stat")
     if group.unified:
         events = _flat(group, "memory.events")
         return {
-            "memory_bytes": _number(group, "memory.current") or 0,
+            "memory_bytes": _in_use(group),
             "memory_peak_bytes": _number(group, "memory.peak"),
             "memory_swap_bytes": _number(group, "memory.swap.current"),
             "memory_anonymous_bytes": stat.get("anon"),
@@ -124,7 +136,7 @@ def _memory(group: Controller) -> dict[str, Any]:
             "oom_kills": events.get("oom_kill"),
         }
     return {
-        "memory_bytes": _number(group, "memory.usage_in_bytes") or 0,
+        "memory_bytes": _in_use(group),
         "memory_peak_bytes": _number(group, "memory.max_usage_in_bytes"),
         "memory_swap_bytes": stat.get("total_swap"),
         "memory_anonymous_bytes": stat.get("total_rss"),

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import running, store
+from . import accounting, running, store
 from .errors import InvalidInput, VserverError
 from .facets import binding, root
 from .facets.order import FACETS
@@ -83,7 +83,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
         "pid": now.pid if now else None,
         "started_at": now.started_at if now else None,
         "processes": len(cgroup.processes(running.group(site, name))) if now else 0,
-        "memory_bytes": memory(site, name) if now else 0,
+        "memory_bytes": accounting.memory(site, name) if now else 0,
         "restart_required": bool(reasons),
         "restart_reasons": list(reasons),
     }
@@ -126,16 +126,6 @@ def _bounding(now: Running | None) -> list[str] | None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return None if now is None else list(capability.bounding(now.pid))
     return None
-
-
-def memory(site: Site, name: str) -> int:
-    """Bytes in use: v2's memory.current or v1's usage_in_bytes."""
-    top = cgroup.layout().controllers.get("memory")
-    if top is not None:
-        for file in ("memory.current", "memory.usage_in_bytes"):
-            with contextlib.suppress(OSError):
-                return int((top / running.inner_cgroup(site, name) / file).read_text())
-    return 0
 
 
 def _disk(site: Site, names: Sequence[str]) -> dict[str, int]:
