@@ -363,6 +363,33 @@ def test_more_space_than_there_is_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert facet.compare(Limits(disk=50 * M + 5), Limits(disk=50 * M)) == [], "the kernel keeps whole KiB"
 
 
+@pytest.mark.parametrize(
+    ("project", "limits", "astray", "assigned"),
+    [
+        (0, Limits(), False, []),
+        (0, Limits(disk=M), False, [7 << 16]),
+        (7 << 16, Limits(), False, []),
+        (7 << 16, Limits(disk=M), False, []),
+        (6 << 16, Limits(), True, [7 << 16]),
+        (6 << 16, Limits(disk=M), True, [7 << 16]),
+    ],
+)
+def test_the_project_is_that_of_the_xid(
+    project: int, limits: Limits, astray: bool, assigned: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, guest = Site(state=tmp_path), Guest("web1", limits=limits, context=Context(xid=7))
+    (site.guest("web1") / "root").mkdir(parents=True)
+    storage = Storage("/x", "/mnt", "/dev/vdb", "ext4", 50 * M, 50 * M, (), True)
+    told: list[int] = []
+    monkeypatch.setattr(space.filesystem, "storage", lambda _site: storage)
+    monkeypatch.setattr(space.quota, "project", lambda _top: project)
+    monkeypatch.setattr(space.quota, "assign", lambda _top, number: told.append(number))
+    monkeypatch.setattr(space.quota, "write", lambda _device, number, _space, _inodes: None)
+    assert space.astray(site, guest) == astray
+    space.write(site, guest)
+    assert told == assigned
+
+
 @pytest.fixture(name="forking")
 def made_forking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """A group that has one more process each time one looks."""

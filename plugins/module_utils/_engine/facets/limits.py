@@ -130,7 +130,7 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
     changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)}
     if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
         changed |= set(share.FIELDS)  # systemd remembers what the guest had before
-    if space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
+    if space.astray(site, guest) or space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
         changed |= set(space.FIELDS)  # it is the file system that remembers
     _write(site, guest, pid, changed)
 

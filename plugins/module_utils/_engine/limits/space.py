@@ -78,11 +78,19 @@ def read(site: Site, guest: Guest) -> dict[str, Any]:
     return {"disk": found.space, "inodes": found.inodes}
 
 
+def astray(site: Site, guest: Guest) -> bool:
+    """Whether the clone belongs to the project of another xid: the guest had that when it was limited."""
+    top = _clone(site, guest)
+    strange = top.is_dir() and quota.project(top) not in (0, guest.base_id)
+    return strange and filesystem.storage(site).project_quota
+
+
 def write(site: Site, guest: Guest) -> None:
     """Put the limits in force. The first time, every file of the clone is told which project it belongs to."""
     storage, top = filesystem.storage(site), _clone(site, guest)
     try:
-        if asked(guest.limits) and quota.project(top) != guest.base_id:
+        project = quota.project(top)
+        if project != guest.base_id and (project or asked(guest.limits)):
             quota.assign(top, guest.base_id)
         quota.write(storage.source, guest.base_id, guest.limits.disk, guest.limits.inodes)
     except OSError as error:
