@@ -9,6 +9,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.linux.vserver.plugins.module_utils._engine.cli.table import NONE, moment, size
+
 DOCUMENTATION = r"""
 name: table
 short_description: Show guests as an aligned table
@@ -43,40 +45,21 @@ _value:
   elements: str
 """
 
-_NONE = "-"
-_UNITS = ("B", "K", "M", "G", "T")
-
-
-def _size(count: int | None) -> str:
-    """1536 becomes 1.5K; two digits are enough below ten."""
-    if count is None:
-        return _NONE
-    value, unit = float(count), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value /= 1024
-        unit += 1
-    return f"{value:.1f}{_UNITS[unit]}" if unit and value < 9.95 else f"{value:.0f}{_UNITS[unit]}"
-
 
 def _text(value: Any) -> str:
-    return _NONE if value in (None, "", 0) else str(value)
-
-
-def _time(moment: str | None) -> str:
-    """2026-08-01T12:00:00+00:00 is easier to read as 2026-08-01 12:00:00."""
-    return _NONE if not moment else str(moment).replace("T", " ", 1).removesuffix("+00:00")
+    return NONE if value in (None, "", 0) else str(value)
 
 
 #: Heading, cell of a guest, whether numbers stand in it.
 _COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = (
     ("GUEST", lambda guest: _text(guest["name"]), False),
     ("XID", lambda guest: _text(guest.get("xid")), True),
-    ("ADDRESS", lambda guest: ",".join(guest.get("addresses") or ()) or _NONE, False),
+    ("ADDRESS", lambda guest: ",".join(guest.get("addresses") or ()) or NONE, False),
     ("STATE", lambda guest: str(guest["state"]), False),
     ("PROCESSES", lambda guest: _text(guest.get("processes")), True),
-    ("MEMORY", lambda guest: _size(guest.get("memory_bytes")), True),
-    ("DISK USED", lambda guest: _size(guest.get("disk_bytes")), True),
-    ("STARTED (UTC)", lambda guest: _time(guest.get("started_at")), False),
+    ("MEMORY", lambda guest: size(guest.get("memory_bytes")), True),
+    ("DISK USED", lambda guest: size(guest.get("disk_bytes")), True),
+    ("STARTED (UTC)", lambda guest: moment(guest.get("started_at")), False),
 )
 
 

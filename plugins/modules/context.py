@@ -206,7 +206,6 @@ from ansible_collections.linux.vserver.plugins.module_utils._ansible import argu
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")
 #: Options of a guest that a command leaves nothing to do.
 _OF_GUESTS = ("name", "init", "timeout", "autostart", "user_namespace")
 _ONCE: arguments.Spec = {
@@ -233,7 +232,7 @@ def once(site: Site, params: dict[str, Any]) -> Any:
 
 def main() -> None:
     made = AnsibleModule(
-        argument_spec={**arguments.facet_spec("context"), **arguments.state_spec(*STATES), **_ONCE},
+        argument_spec={**arguments.facet_spec("context"), **arguments.state_spec(*arguments.STATES), **_ONCE},
         supports_check_mode=True,
         required_one_of=[("name", "command")],
         mutually_exclusive=[("command", option) for option in _OF_GUESTS],

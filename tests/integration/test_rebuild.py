@@ -17,13 +17,13 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import (
     info,
-    launch,
     layers,
     lifecycle,
     rebuild,
     store,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.host import filesystem
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog, spec, versions
@@ -235,7 +235,7 @@ def wreak(top: Path, dice: random.Random, steps: int) -> None:
 def overlay(place: Path, lower: Path) -> Path:
     for name in ("upper", "work", "merged"):
         (place / name).mkdir(parents=True, exist_ok=True)
-    options = [f"{key}={value}" for key, value in launch._OVERLAY.items()]
+    options = [f"{key}={value}" for key, value in filesystem.OVERLAY.items()]
     options += [f"lowerdir={lower}", f"upperdir={place}/upper", f"workdir={place}/work"]
     subprocess.run(["mount", "-t", "overlay", "-o", ",".join(options), "overlay", str(place / "merged")], check=True)
     return place / "merged"

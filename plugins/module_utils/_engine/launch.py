@@ -17,16 +17,13 @@ from pathlib import Path
 from . import runtime
 from .errors import ToolFailed, VserverError
 from .facets import root
+from .host import filesystem
 from .kernel import landlock, mount, namespace, openat2
 from .model import ID_COUNT, Guest
 from .site import Site
 
 #: Where the bundle's mounts go; empty directories on the host.
 MOUNT_POINTS = ("lower", "writable", "root", "sys", "null")
-
-#: metacopy and redirects would follow what a layer claims about another file (overlayfs.rst); a guest writes the upper
-#: layer, so both stay off, like what only matters to NFS.
-_OVERLAY = {"metacopy": "off", "redirect_dir": "nofollow", "index": "off", "xino": "off"}
 
 #: Directories of the guest's root that something is mounted on.
 _MOUNTED_ON = ("dev", "proc", "run", "sys")
@@ -103,12 +100,14 @@ def _prepare(site: Site, guest: Guest) -> None:
         # Not shifted: what the host's users own is nobody's in the guest, so its root may read what everybody may.
         mount.bind(Path("/"), bundle / "lower")
         mount.bind(clone, bundle / "writable")
-        mount.overlay(target, bundle / "lower", bundle / "writable/upper", bundle / "writable/work", _OVERLAY, 0)
+        mount.overlay(
+            target, bundle / "lower", bundle / "writable/upper", bundle / "writable/work", filesystem.OVERLAY, 0
+        )
     elif guest.root.method == "overlay":
         layer(root.template_root(site, guest.root), bundle / "lower", readonly=True)
         layer(clone, bundle / "writable")
         upper, work = bundle / "writable/upper", bundle / "writable/work"
-        mount.overlay(target, bundle / "lower", upper, work, _OVERLAY, guest.base_id if shifted else 0)
+        mount.overlay(target, bundle / "lower", upper, work, filesystem.OVERLAY, guest.base_id if shifted else 0)
     else:
         layer(clone / "rootfs", target)
     mount.bind(Path("/sys"), bundle / "sys")

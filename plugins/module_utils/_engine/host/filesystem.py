@@ -20,8 +20,9 @@ from .trial import in_child, nearest_directory, scratch
 #: Ids that no guest with an automatic xid has.
 BASE = XID_MAX << 16
 _FICLONE = 0x40049409
-#: How guests' overlays are mounted: what a layer claims about another file is not followed.
-_OVERLAY = {"metacopy": "off", "redirect_dir": "nofollow", "index": "off", "xino": "off"}
+#: How guests' overlays are mounted. metacopy and redirects would follow what a layer claims about another file
+#: (overlayfs.rst); a guest writes the upper layer, so both stay off, like what only matters to NFS.
+OVERLAY = {"metacopy": "off", "redirect_dir": "nofollow", "index": "off", "xino": "off"}
 _DIRECTORIES = ("lower", "upper", "work", "on-lower", "on-writable", "root")
 
 
@@ -65,7 +66,7 @@ def _overlay(site: Site, shifted_upper: bool) -> str:
             for directory in ("upper", "work"):
                 os.chown(path / directory, BASE, BASE)
         writable, base = path / "on-writable", BASE if shifted_upper else 0
-        mount.overlay(path / "root", path / "on-lower", writable / "upper", writable / "work", _OVERLAY, base)
+        mount.overlay(path / "root", path / "on-lower", writable / "upper", writable / "work", OVERLAY, base)
         root = os.open(path / "root", os.O_RDONLY | os.O_DIRECTORY)
         libc.setfsgid(BASE)
         libc.setfsuid(BASE)

@@ -145,9 +145,6 @@ class Assembler:
         """Mask a register; a number is sign-extended, so the upper half survives a mask with bit 31 set."""
         self._operate("&", destination, value)
 
-    def shift_left(self, destination: Register, bits: int) -> None:
-        self._operate("<<", destination, bits)
-
     def shift_right(self, destination: Register, bits: int) -> None:
         self._operate(">>", destination, bits)
 
