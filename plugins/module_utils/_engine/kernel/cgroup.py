@@ -16,7 +16,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -185,17 +185,23 @@ def delegate(path: Path, uid: int) -> None:
         os.chown(path / name, uid, uid)
 
 
-def below(path: Path) -> Iterator[Path]:
-    """``path`` and every group below it, deepest first; groups that vanish meanwhile are left out."""
-    try:
-        entries = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV):
-            return
-        raise
-    for entry in entries:
-        yield from below(Path(entry))
-    yield path
+def below(path: Path) -> list[Path]:
+    """``path`` and every group below it, each after those below; groups that vanish meanwhile are left out.
+
+    However deep a guest has laid them: by a call for each level, Python would give up.
+    """
+    found: list[Path] = []
+    todo = [path]
+    while todo:
+        group = todo.pop()
+        try:
+            todo += [Path(entry.path) for entry in os.scandir(group) if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                continue
+            raise
+        found.append(group)
+    return found[::-1]
 
 
 def processes(path: Path) -> list[int]:
