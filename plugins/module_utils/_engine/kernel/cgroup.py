@@ -25,6 +25,8 @@ from .syscall import cloning, libc
 _CLONE_INTO_CGROUP = 0x200000000
 #: What a delegated group hands to its new owner (cgroup-v2.rst, "Model of Delegation").
 _DELEGATED = ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
+#: What that may make below: no path longer than PATH_MAX, by names of 255 bytes, and no more than can be listed.
+_BOUNDS = {"cgroup.max.depth": 15, "cgroup.max.descendants": 10_000}
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ def leave(where: Layout) -> None:
 
 def delegate(path: Path, uid: int) -> None:
     """Give a v2 group to ``uid``: it may make groups below and move its processes, not change the group's limits."""
+    for name, most in _BOUNDS.items():
+        (path / name).write_text(str(most))
     for name in _DELEGATED:
         os.chown(path / name, uid, uid)
 
