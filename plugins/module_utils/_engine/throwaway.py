@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import boot, enter, faults, files, lifecycle, store
-from .errors import Busy, Unsupported
+from .errors import Busy, Unsupported, VserverError
 from .joiner import Way
 from .site import Site
 
@@ -47,7 +47,8 @@ def run(
     """
     if options["root"].get("method") == "host":
         _require_whole_root(Path("/proc/self/mountinfo").read_text())
-    sweep(site)
+    with contextlib.suppress(VserverError):  # which is told when guests are started
+        sweep(site)
     name = f"run-{secrets.token_hex(4)}"
     with store.lock(site, _lock(name)), _ended_by_signals():
         try:
@@ -93,11 +94,19 @@ def _streams(*others: int) -> Iterator[None]:
 
 
 def sweep(site: Site) -> None:
-    """Remove the throw-away guests whose process is gone."""
+    """Remove the throw-away guests whose process is gone. Raises :class:`VserverError`, at the end, if one stays."""
+    stays: VserverError | None = None
     for marker in sorted(site.guests.glob(f"*/{store.THROWAWAY}")):
         name = marker.parent.name
-        with contextlib.suppress(Busy), store.lock(site, _lock(name), patience=0):
-            _remove(site, name)
+        try:
+            with store.lock(site, _lock(name), patience=0):
+                _remove(site, name)
+        except Busy:
+            continue
+        except VserverError as error:
+            stays = error
+    if stays is not None:
+        raise stays
 
 
 def _require_whole_root(mountinfo: str) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Collection
 
 from .. import autostart, info, lifecycle, running, several, store, throwaway
-from ..errors import InvalidInput
+from ..errors import InvalidInput, VserverError
 from ..kernel import cgroup, process
 from ..site import Site
 
@@ -43,8 +43,16 @@ def _become(site: Site, name: str, state: str) -> None:
         sys.stderr.write(f"vserver: warning: {warning}\n")
 
 
+def _sweep(site: Site) -> None:
+    """Clear up behind others; what is left there keeps no guest from being started."""
+    try:
+        throwaway.sweep(site)
+    except VserverError as error:
+        sys.stderr.write(f"vserver: warning: {error}\n")
+
+
 def _start(site: Site, arguments: argparse.Namespace) -> int:
-    throwaway.sweep(site)
+    _sweep(site)
     return _each(site, _names(site, arguments), "start", lambda name: _become(site, name, "started"))
 
 
@@ -99,7 +107,7 @@ def _signal(site: Site, name: str, number: signal.Signals) -> None:
 
 
 def _autostart(site: Site, arguments: argparse.Namespace) -> int:
-    throwaway.sweep(site)
+    _sweep(site)
     autostart.start(site, arguments.parallel)
     return 0
 
