@@ -122,7 +122,8 @@ def _replace(site: Site, guest: Guest, present: Root, wanted: Root, data: Sequen
             store.complete(site, guest.name)
         faults.reached("rebuild:recorded")
     except OSError as error:
-        raise VserverError(f"rebuild guest {guest.name}", why=error.strerror or str(error)) from error
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise VserverError(f"rebuild guest {guest.name}", why=where + (error.strerror or str(error))) from error
     except RecursionError as error:
         raise VserverError(f"rebuild guest {guest.name}", why="its data are nested too deep") from error
     finally:
