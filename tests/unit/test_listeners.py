@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
@@ -70,6 +72,33 @@ def test_no_list_upsets_the_reader(data: bytes) -> None:
     for _kind, message in netlink.messages(data):
         with contextlib.suppress(struct.error):
             sock_diag.parse("tcp", message + data)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), st.booleans())))
+def test_a_list_that_has_changed_says_so_in_any_message(told: list[tuple[bytes, bool]]) -> None:
+    data = b"".join(
+        struct.pack("=IHHII", 16 + len(content), 20, 0x12 if changed else 0x2, 0, 0)
+        + content
+        + bytes(-len(content) % 4)
+        for content, changed in told
+    )
+    assert netlink.interrupted(data) == any(changed for _content, changed in told)
+
+
+@pytest.mark.parametrize(("changes", "answered"), [(0, True), (3, True), (1000, False)])
+def test_a_list_that_has_changed_is_asked_for_again(
+    changes: int, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = itertools.count()
+
+    def answers(*_request: object) -> Iterator[bytes]:
+        yield b"one"
+        if next(asked) < changes:
+            raise InterruptedError
+
+    monkeypatch.setattr(netlink, "_answers", answers)
+    with contextlib.nullcontext() if answered else pytest.raises(OSError, match="faster than it can be told"):
+        assert netlink.dump(0, 0, b"") == [b"one"]
 
 
 def test_the_kernel_tells_of_a_listener() -> None:
