@@ -65,15 +65,15 @@ def _file(name: str) -> Path:
 
 def read(pid: int, names: Collection[str]) -> dict[str, Any]:
     """What is in force for process ``pid``: field of :class:`Limits` → value."""
-    return {"sysctls": _inside(pid, dict.fromkeys(names))}
+    return {"sysctls": _inside(pid, dict.fromkeys(names), f"read sysctls of process {pid}")}
 
 
 def write(guest: Guest, pid: int) -> None:
     """Set them for the guest whose process 1 is ``pid``. Raises :class:`VserverError`."""
-    _inside(pid, guest.limits.sysctls)
+    _inside(pid, guest.limits.sysctls, f"set sysctls of guest {guest.name}")
 
 
-def _inside(pid: int, wanted: Mapping[str, str | None]) -> dict[str, str]:
+def _inside(pid: int, wanted: Mapping[str, str | None], attempt: str) -> dict[str, str]:
     """Set each sysctl that has a value, and return what they are then, from a child in the namespaces of ``pid``.
 
     The files are the host's: which namespace they show is a matter of who opens them.
@@ -95,13 +95,13 @@ def _inside(pid: int, wanted: Mapping[str, str | None]) -> dict[str, str]:
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     failed = [line for line in lines if "=" not in line] or sorted(set(wanted) - set(found))
     if failed:
-        raise VserverError("set sysctls in the guest", why=failed[0], remedy="See whether the value is in range.")
+        raise VserverError(attempt, why=failed[0], remedy="See whether the value is in range.")
     return found
 
 
 def _answer(pid: int, wanted: Mapping[str, str | None], send: int) -> None:
     """Write ``name=value`` lines to ``send``, and one without ``=`` for what fails."""
-    name = ""
+    name = f"namespaces of process {pid}"
     try:
         shared = os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino
         user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
