@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.linux.vserver.tests.harness.phases import DEFAULT, LANES, PHASES
+from ansible_collections.linux.vserver.tests.harness.phases import LANES, PHASES
 from ansible_collections.linux.vserver.tests.harness.report import (
     Outcome,
     PhaseResult,
@@ -73,14 +73,10 @@ def test_every_phase_has_a_lane() -> None:
     assert sorted(name for lane in LANES for name in lane) == sorted(PHASES)
 
 
-def test_a_plain_run_leaves_no_phase_out() -> None:
-    assert {*DEFAULT, "lab"} == set(PHASES)
-
-
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
-        (None, ["pytest lab", "molecule default", "molecule fleet"]),
+        (None, ["pytest lab", "molecule fleet", "molecule default"]),
         ("power_cut", ["pytest lab"]),
         ("fleet", ["pytest lab", "molecule fleet"]),
     ],

@@ -153,12 +153,19 @@ def prepare_record(clone: Path, guest: Guest) -> None:
 
 
 def complete(site: Site, name: str) -> None:
-    """Put the record that has come with a guest's clone into its place, if there is one. The caller holds the lock."""
+    """Put the record that has come with a guest's clone into its place, if there is one. The caller holds the lock.
+
+    Raises :class:`VserverError`.
+    """
     came = site.guest(name) / "root" / _RECORD
-    with contextlib.suppress(FileNotFoundError):
+    if not came.exists():
+        return
+    try:
         os.replace(came, site.guest(name) / _RECORD)
         files.fsync_directory(site.guest(name))
         files.fsync_directory(came.parent)
+    except OSError as error:
+        raise VserverError(f"take over the record of guest {name}'s new root", why=error.strerror) from error
 
 
 def forget(site: Site, name: str) -> None:
