@@ -112,7 +112,8 @@ def write(guest: Guest, group: str) -> None:
     done: set[int] = set()
     for _round in range(_ROUNDS):
         new = set(cgroup.processes(path)) - done
-        if not any([_set(guest, pid) for pid in new]):
+        differed = [_set(guest, pid) for pid in new]
+        if not any(differed):
             return
         done |= new
     raise VserverError(
