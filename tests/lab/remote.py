@@ -61,13 +61,13 @@ class Remote:
     def words(self, host: str, *command: str) -> list[str]:
         return ["ssh", "-F", str(self.config), host, *command]
 
-    def run(self, host: str, command: str, patience: float = _PATIENCE) -> str:
-        """What a shell command prints on a host, where it must succeed, within ``patience`` seconds."""
+    def run(self, host: str, command: str) -> str:
+        """What a shell command prints on a host, where it must succeed."""
         words = self.words(host, command)
         try:
-            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=patience)
+            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"{host}: no answer within {patience:.0f} s to: {command}") from error
+            raise LabError(f"{host}: no answer within {_PATIENCE:.0f} s to: {command}") from error
         if result.returncode:
             raise LabError(f"{host}: {command}: {result.stderr.strip()} (exit status {result.returncode})")
         return result.stdout

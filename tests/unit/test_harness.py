@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.linux.vserver.tests.harness.phases import LANES, PHASES
+from ansible_collections.linux.vserver.tests.harness.phases import DEFAULT, LANES, PHASES
 from ansible_collections.linux.vserver.tests.harness.report import (
     Outcome,
     PhaseResult,
@@ -71,6 +71,10 @@ def test_the_last_line_sums_all_phases(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_every_phase_has_a_lane() -> None:
     assert sorted(name for lane in LANES for name in lane) == sorted(PHASES)
+
+
+def test_a_plain_run_leaves_out_the_lab_only() -> None:
+    assert {*DEFAULT, "lab"} == set(PHASES)
 
 
 @pytest.mark.parametrize(
