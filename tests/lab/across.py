@@ -70,7 +70,6 @@ DEEDS = (
         "tcp6 udp6",
         "option IPV6_FREEBIND 1; bind NOBODY6; connect THERE6 SERVICE; send",
         arrives=True,
-        harmless=True,
     ),
     Deed("bind transparently", "udp4", "option IP_TRANSPARENT 1; bind PEER; connect THERE SERVICE; send", arrives=True),
     Deed(
