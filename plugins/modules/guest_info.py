@@ -81,9 +81,18 @@ guests:
     state:
       description:
         - V(running), V(stopped) or V(frozen).
+        - V(unreadable) when its record, or what is noted of its run, cannot be read. Then there are name, state and
+          RV(guests[].error) only.
       returned: always
       type: str
       sample: running
+    error:
+      description: Why nothing can be told of it, and what to do.
+      returned: when the state is V(unreadable)
+      type: str
+      sample: >-
+        read the record /var/lib/vserver/guests/web1/guest.json: not JSON (Expecting value: line 1 column 1 (char 0)).
+        Put a backup of it in its place, or remove its directory, with the guest's data.
     hostname:
       description: Its host name.
       returned: always

@@ -96,4 +96,4 @@ def test_one_address_goes_to_one_guest(guests: Guests, site: Site) -> None:
     options = {"addresses": ["198.51.100.40"]}
     codes = at_once([lambda name=name: lifecycle.configure(site, name, "binding", options) for name in names])
     assert sorted(codes) == [0, 1, 1, 1, 1, 1]
-    assert [guest.name for guest in store.load_all(site) if guest.binding.addresses] == [names[codes.index(0)]]
+    assert [guest.name for guest in store.load_all(site).guests if guest.binding.addresses] == [names[codes.index(0)]]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import model, shared_addresses, units
+from ansible_collections.linux.vserver.plugins.module_utils._engine import model, record, shared_addresses, units
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import loopback_addresses
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import (
@@ -123,14 +123,14 @@ guests = st.builds(Guest, st.just("web1"), **sections)
 
 @given(guests)
 def test_a_record_survives_the_disk(guest: Guest) -> None:
-    assert Guest.from_record(json.loads(json.dumps(guest.to_record()))) == guest
+    assert record.guest(json.loads(json.dumps(record.of_guest(guest)))) == guest
 
 
 @given(guests, st.data())
 def test_a_damaged_record_is_refused_in_words(guest: Guest, data: st.DataObject) -> None:
-    record = guest.to_record()
-    key = data.draw(st.sampled_from(sorted(record)))
-    section = record[key]
+    written = record.of_guest(guest)
+    key = data.draw(st.sampled_from(sorted(written)))
+    section = written[key]
     if isinstance(section, dict) and section and data.draw(st.booleans()):
         inner = data.draw(st.sampled_from(sorted(section)))
         if inner == "rlimits" or data.draw(st.booleans()):
@@ -138,12 +138,13 @@ def test_a_damaged_record_is_refused_in_words(guest: Guest, data: st.DataObject)
         else:
             section["no-such-setting"] = 1
     else:
-        record[key] = data.draw(st.none() | st.integers(-5, 0) | st.just([]))
+        written[key] = data.draw(st.none() | st.integers(-5, 0) | st.just([]))
+    assert record.known("web1", written).name == "web1"
     try:
-        again = Guest.from_record(record)
+        again = record.guest(written)
     except VserverError:
         return
-    assert again.to_record().keys() == guest.to_record().keys()
+    assert record.of_guest(again).keys() == record.of_guest(guest).keys()
 
 
 def options_of(facet: str, section: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import store, supervise
+from ansible_collections.linux.vserver.plugins.module_utils._engine import record, store, supervise
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -21,14 +21,18 @@ NEWER = Guest("web1", context=Context(xid=28672, hostname="www"))
 
 @pytest.mark.parametrize(
     ("changes", "booted"),
-    [({}, NEWER), ({"format": 2}, ENDED), ({"limits": {**NEWER.to_record()["limits"], "of_the_future": 1}}, ENDED)],
+    [
+        ({}, NEWER),
+        ({"format": record.FORMAT + 1}, ENDED),
+        ({"limits": {**record.of_guest(NEWER)["limits"], "of_the_future": 1}}, ENDED),
+    ],
 )
 def test_a_record_of_a_newer_version_keeps_no_guest_from_rebooting(
     changes: dict[str, Any], booted: Guest, tmp_path: Path
 ) -> None:
     site = Site(state=tmp_path / "state", run=tmp_path / "run")
     store.save(site, NEWER)
-    (site.guest("web1") / "guest.json").write_text(json.dumps({**NEWER.to_record(), **changes}))
+    (site.guest("web1") / "guest.json").write_text(json.dumps({**record.of_guest(NEWER), **changes}))
     assert supervise.recorded(site, ENDED) == booted
 
 

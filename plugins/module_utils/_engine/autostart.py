@@ -14,7 +14,10 @@ def start(site: Site, parallel: int) -> None:
 
     One that does not start keeps none of the others from it. Raises :class:`ToolFailed` with the names of those.
     """
-    names = [guest.name for guest in store.load_all(site) if guest.context.autostart]
+    records = store.load_all(site)
+    # One that cannot be read is tried as well, so that it is named, unless it is known not to be meant.
+    unknown = (each.known for each in records.unreadable if each.known.context.autostart or not each.known.xid)
+    names = sorted(guest.name for guest in (*records.guests, *unknown) if guest.context.autostart or not guest.xid)
     several.each(names, parallel, "start", lambda name: lifecycle.set_state(site, name, "started", {}))
 
 
@@ -23,5 +26,5 @@ def stop(site: Site) -> None:
 
     Raises :class:`ToolFailed` with the names of those that did not stop.
     """
-    names = [name for name in store.names(site) if running.read(site, name) is not None]
+    names = [name for name in store.names(site) if running.may_run(site, name)]
     several.each(names, len(names), "stop", lambda name: lifecycle.set_state(site, name, "stopped", {}))

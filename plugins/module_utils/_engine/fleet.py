@@ -66,7 +66,11 @@ def _require_sense(registry: Registry, wishes: Sequence[Wish]) -> None:
         names.add(wish.name)
         if wish.state != "absent":
             try:
-                parsed.append(wish.parsed(registry.recorded(wish.name) or Guest(wish.name, context=Context())))
+                recorded = registry.recorded(wish.name)
+            except VserverError:  # its own failure, and no other's
+                continue
+            try:
+                parsed.append(wish.parsed(recorded or Guest(wish.name, context=Context())))
             except VserverError as error:
                 complaints.append(f"guest {wish.name}: {error}")
     complaints += check_together(parsed)

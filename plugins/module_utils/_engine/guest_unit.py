@@ -102,11 +102,11 @@ def _start(site: Site, name: str) -> None:
 
 
 def _stop(site: Site, name: str) -> None:
-    now = running.read(site, name)
+    now = running.found(site, name)
     if now is not None:
         systemd.extend_timeout(now.guest.context.timeout + _STOP_MARGIN)
     with store.lock_steps(site, name):
-        now = running.read(site, name)
+        now = running.found(site, name)
         if now is not None:
             ending.in_order(site, now)
         boot.release(site, name)
@@ -125,7 +125,7 @@ STEPS = {"start": _start, "stop": _stop, "clear": _clear}
 def _elsewhere(site: Site, name: str) -> bool:
     """Whether the guest runs, but not in its unit."""
     supervised = running.outer_groups(site, name)[0]
-    return running.read(site, name) is not None and running.outer_group(site, cgroup.layout(), name) == supervised
+    return running.found(site, name) is not None and running.outer_group(site, cgroup.layout(), name) == supervised
 
 
 def _step_aside(site: Site, name: str) -> None:

@@ -24,6 +24,9 @@ from .site import Site
 def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True) -> list[dict[str, Any]]:
     """Every guest, or those in ``names``, in the shape of :func:`guest`; one that vanishes meanwhile is left out.
 
+    Of one whose record, or what is noted of its run, cannot be read there is ``error``, which says why, ``name`` and
+    ``state``, "unreadable".
+
     * disk: with the ``disk_bytes`` each one uses, for which every file is looked at
 
     Raises :class:`InvalidInput` for an unknown name.
@@ -34,8 +37,15 @@ def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True)
         raise InvalidInput(f"guest {unknown[0]} does not exist", remedy=f"This host has: {', '.join(known) or 'none'}.")
     wanted = known if names is None else names
     sizes = _disk(site, wanted) if disk else None
-    found = [told for told in (guest(site, name) for name in wanted) if told]
+    found = [told for told in (_told(site, name) for name in wanted) if told]
     return found if sizes is None else [{**told, "disk_bytes": sizes.get(told["name"], 0)} for told in found]
+
+
+def _told(site: Site, name: str) -> dict[str, Any]:
+    try:
+        return guest(site, name)
+    except VserverError as error:
+        return {"name": name, "state": "unreadable", "error": str(error)}
 
 
 def state(site: Site, name: str) -> str:

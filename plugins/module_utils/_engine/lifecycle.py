@@ -149,7 +149,7 @@ def kill(site: Site, name: str) -> None:
     """
     with _locked(site, name, False) as lock:
         cgroup.kill(running.group(site, name), _KILL_TIMEOUT)
-        power.stop(site, name, lock)
+        power.stop(site, name, lock, in_order=False)
 
 
 def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:

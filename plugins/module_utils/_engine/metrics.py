@@ -14,6 +14,7 @@ from typing import Any
 
 from . import running, store, usage
 from .accounting import Account
+from .errors import VserverError
 from .site import Site
 
 #: A number that goes up and down; everything else only grows while a guest runs.
@@ -40,17 +41,29 @@ def text(site: Site) -> str:
             values.setdefault(metric, []).append((labels, value))
 
     for name in store.names(site):
-        add("running", {"guest": name}, int(running.read(site, name) is not None))
+        readable = _readable(site, name)
+        add("readable", {"guest": name}, int(readable))
+        add("running", {"guest": name}, int(running.may_run(site, name)) if readable else None)
     for sample in usage.samples(site):
         labels = {"guest": sample.guest}
         add("start_time_seconds", labels, usage.epoch(sample.started_at))
         for field in dataclasses.fields(Account):
             metric = field.name if field.name in _GAUGES else f"{field.name}_total"
             add(metric, labels, getattr(sample.account, field.name))
-        now = running.read(site, sample.guest)
+        now = running.found(site, sample.guest)
         for option, metric in _LIMITS.items():
             add(metric, labels, None if now is None else getattr(now.guest.limits, option))
     return exposition(values)
+
+
+def _readable(site: Site, name: str) -> bool:
+    """Whether the guest's record, and what is noted of its run, can be read."""
+    try:
+        store.load(site, name)
+        running.read(site, name)
+    except VserverError:
+        return False
+    return True
 
 
 def exposition(values: Samples) -> str:

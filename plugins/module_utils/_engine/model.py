@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The typed specification of a guest: one section a facet, and the record that holds them.
+"""The typed specification of a guest: one section a facet.
 
 A value here is always normalised (bytes, canonical addresses, capability names with ``CAP_``), so two specifications
 that mean the same are equal. ``None`` in a section is "no such setting"; what a caller leaves out is a matter of the
@@ -24,8 +24,6 @@ XID_MIN, XID_MAX = 2, 32767
 XID_AUTO_MIN, XID_AUTO_MAX = 28672, 32766
 #: How many uids and gids a guest has.
 ID_COUNT = 65536
-
-RECORD_FORMAT = 1
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,62}", re.ASCII)
 
@@ -173,35 +171,3 @@ class Guest:
 
     def with_section(self, facet: str, section: Any) -> Guest:
         return dataclasses.replace(self, **{facet: section})
-
-    def to_record(self) -> dict[str, Any]:
-        """The record as JSON-ready data, with the format's number."""
-        return {"format": RECORD_FORMAT, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Guest:
-        """Rebuild a guest from :meth:`to_record`.
-
-        Raises :class:`InvalidInput` for a record that a newer version wrote or that is damaged.
-        """
-        if record.get("format") != RECORD_FORMAT:
-            raise InvalidInput(
-                f"record has format {record.get('format')!r}, this version reads {RECORD_FORMAT}",
-                remedy="Use the version of linux.vserver that wrote it, or a newer one.",
-            )
-        try:
-            kept, limits, context = record["capabilities"], record["limits"], record["context"]
-            return cls(
-                name=check_name("guest", record["name"]),
-                root=Root(**record["root"]),
-                binding=Binding(**{**record["binding"], "addresses": tuple(record["binding"]["addresses"])}),
-                capabilities=Capabilities(kept["profile"], tuple(kept["add"]), tuple(kept["drop"])),
-                limits=Limits(
-                    **{**limits, "rlimits": {name: (soft, hard) for name, (soft, hard) in limits["rlimits"].items()}}
-                ),
-                context=Context(
-                    **{**context, "init": None if context["init"] is None else tuple(context["init"])},
-                ),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidInput("record is damaged", why=f"{type(error).__name__}: {error}") from error

@@ -105,14 +105,16 @@ def start(site: Site, name: str, lock: int) -> Running:
     return guest_unit.start(site, guest, lock) if guest_unit.used(site) else supervise.spawn(site, guest, path, lock)
 
 
-def stop(site: Site, name: str, lock: int) -> None:
+def stop(site: Site, name: str, lock: int, *, in_order: bool = True) -> None:
     """Stop a guest: its init's own order first, after its timeout every process at once. Fine when it does not run.
 
     Its unit is stopped by systemd; what there is beside, such as a guest from before it had a unit, here.
+
+    * in_order: False: every process at once, and nothing that is noted of the guest is read for it
     """
     if guest_unit.used(site):
         guest_unit.stop(site, name, lock)
-    now = running.read(site, name)
+    now = running.found(site, name) if in_order else None
     if now is not None:
         ending.in_order(site, now)
     boot.release(site, name)

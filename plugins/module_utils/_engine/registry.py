@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+
 from . import running, store
-from .errors import Conflict
+from .errors import Conflict, VserverError
 from .facets import binding
 from .model import XID_AUTO_MAX, XID_AUTO_MIN, Guest
 from .site import Site
@@ -19,9 +22,10 @@ class Registry:
     """
 
     def __init__(self, site: Site) -> None:
-        self._recorded = {guest.name: guest for guest in store.load_all(site)}
-        found = (running.read(site, name) for name in self._recorded)
-        self._in_force = {now.guest.name: now.guest for now in found if now is not None}
+        records = store.load_all(site)
+        self._recorded = {guest.name: guest for guest in records.known}
+        self._unreadable = {each.known.name: each.error for each in records.unreadable}
+        self._in_force = dict(_in_force(site, self._recorded))
         #: What only one guest can have → the names of those that have, or had, it.
         self._holders: dict[int | str, set[str]] = {}
         for guest in (*self._recorded.values(), *self._in_force.values()):
@@ -36,7 +40,9 @@ class Registry:
         return list(self._recorded)
 
     def recorded(self, name: str) -> Guest | None:
-        """What is recorded of guest ``name``, or None."""
+        """What is recorded of guest ``name``, or None. Raises :class:`VserverError` when that cannot be read."""
+        if name in self._unreadable:
+            raise self._unreadable[name]
         return self._recorded.get(name)
 
     def rivals(self, guest: Guest) -> list[Guest]:
@@ -50,7 +56,14 @@ class Registry:
         return [each for each in (recorded, now if now != recorded else None) if each is not None]
 
     def free_xid(self) -> int:
-        """The lowest automatic xid that no guest has. Raises :class:`Conflict` when all are taken."""
+        """The lowest automatic xid that no guest has. Raises :class:`Conflict` when all are taken, or may be."""
+        for name in self._unreadable:
+            if not any(guest.xid for guest in self._both(name)):
+                raise Conflict(
+                    "choose an xid",
+                    why=f"guest {name} may have any, for its record cannot be read",
+                    remedy="Restore or remove that guest, or give xid explicitly.",
+                )
         for xid in range(XID_AUTO_MIN, XID_AUTO_MAX + 1):
             if not any(guest.xid == xid for name in self._holders.get(xid, ()) for guest in self._both(name)):
                 return xid
@@ -69,6 +82,14 @@ class Registry:
         self._recorded.pop(name, None)
         if keep is not None:
             self.put(keep)
+
+
+def _in_force(site: Site, names: Iterable[str]) -> Iterator[tuple[str, Guest]]:
+    for name in names:
+        with contextlib.suppress(VserverError):  # what is noted of its run is damaged; the record holds its own
+            now = running.found(site, name)
+            if now is not None:
+                yield name, now.guest
 
 
 def _claims(guest: Guest) -> set[int | str]:

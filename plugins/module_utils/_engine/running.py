@@ -9,12 +9,15 @@ number of guests.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, record
+from .errors import VserverError
 from .kernel import cgroup, process
 from .model import Guest
 from .site import Site
@@ -43,29 +46,75 @@ def state_file(site: Site, name: str) -> Path:
 
 def write(site: Site, running: Running) -> None:
     """Note that ``running`` runs, or that a setting of it changed live."""
-    record: dict[str, Any] = dataclasses.asdict(running)
-    record["guest"] = running.guest.to_record()
-    files.write_json(state_file(site, running.guest.name), record)
+    noted: dict[str, Any] = dataclasses.asdict(running)
+    noted["guest"] = record.of_guest(running.guest)
+    files.write_json(state_file(site, running.guest.name), noted)
 
 
 def read(site: Site, name: str) -> Running | None:
-    """The guest's run state, or None when its process 1 is gone."""
+    """The guest's run state, or None when its process 1 is gone.
+
+    Raises :class:`VserverError` when this engine cannot tell all of the settings that the guest runs with.
+    """
     noted = _noted(site, name)
-    return noted if noted is not None and process.start_ticks(noted.pid) == noted.start else None
+    if noted is None or not _lives(noted):
+        return None
+    try:
+        return _running(noted, record.guest(noted["guest"]))
+    except VserverError as error:
+        raise VserverError(
+            f"read {state_file(site, name)}, the settings with which guest {name} runs",
+            why=error.what if error.why is None else f"{error.what} ({error.why})",
+            remedy=error.remedy or f"End the guest: vserver kill {name}.",
+        ) from error
+
+
+def found(site: Site, name: str) -> Running | None:
+    """Like :func:`read`, with those of its settings that this engine knows: enough to measure it, and to end it."""
+    noted = _noted(site, name)
+    return None if noted is None or not _lives(noted) else _running(noted, record.known(name, noted["guest"]))
+
+
+def may_run(site: Site, name: str) -> bool:
+    """Whether the guest runs, or that cannot be told because what is noted of it is damaged."""
+    try:
+        return found(site, name) is not None
+    except VserverError:
+        return True
 
 
 def last(site: Site, name: str) -> Guest | None:
-    """The settings that the guest runs with, or ran with when nobody has cleaned up behind it yet."""
-    noted = _noted(site, name)
-    return None if noted is None else noted.guest
+    """The settings, as far as this engine knows them, that the guest runs with, or ran with when nobody has cleaned up
+    behind it yet. None as well when what was noted of them is damaged."""
+    with contextlib.suppress(VserverError):
+        noted = _noted(site, name)
+        guest = None if noted is None else record.known(name, noted["guest"])
+        return guest if guest is not None and guest.xid else None
+    return None
 
 
-def _noted(site: Site, name: str) -> Running | None:
+def _noted(site: Site, name: str) -> Mapping[str, Any] | None:
+    """What is in the file, with all that this engine looks for in it."""
+    path = state_file(site, name)
     try:
-        record = files.read_json(state_file(site, name))
+        noted = files.read_json(path)
+        _running(noted, noted["guest"])
     except FileNotFoundError:
         return None
-    return Running(**{**record, "guest": Guest.from_record(record["guest"])})
+    except record.DAMAGE as error:
+        raise VserverError(
+            f"read {path}", f"it is damaged ({type(error).__name__}: {error})", f"End the guest: vserver kill {name}."
+        ) from error
+    return dict(noted)
+
+
+def _running(noted: Mapping[str, Any], guest: Guest) -> Running:
+    """Of the keys of another version those that mean something here: what must not be overlooked is in ``guest``."""
+    return Running(int(noted["pid"]), int(noted["start"]), str(noted["runtime"]), str(noted["started_at"]), guest)
+
+
+def _lives(noted: Mapping[str, Any]) -> bool:
+    return bool(process.start_ticks(noted["pid"]) == noted["start"])
 
 
 def clear(site: Site, name: str) -> None:

@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import files
-from .errors import VserverError
+from . import files, record
+from .errors import InvalidInput, VserverError
 from .kernel import cgroup
 from .model import Binding
 from .site import Site
-
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,16 @@ def load(site: Site, kind: str, name: str) -> Service | None:
 
 def _read(path: Path) -> Service | None:
     try:
-        record = files.read_json(path)
+        noted = files.read_json(path)
     except FileNotFoundError:
         return None
     try:
-        if record["format"] != _FORMAT:
-            raise ValueError(f"format {record['format']!r}, this version reads {_FORMAT}")
-        binding = record["binding"]
-        return Service(record["kind"], record["name"], Binding(**{**binding, "addresses": tuple(binding["addresses"])}))
-    except (KeyError, TypeError, ValueError) as error:
-        raise VserverError(f"read the record {path}", why=f"{type(error).__name__}: {error}") from error
+        record.require_format(noted)
+        return Service(noted["kind"], noted["name"], record.section("binding", noted["binding"]))
+    except InvalidInput as error:
+        raise VserverError(f"read the record {path}", why=error.what, remedy=error.remedy) from error
+    except record.DAMAGE as error:
+        raise VserverError(f"read the record {path}", why=f"it is damaged ({type(error).__name__}: {error})") from error
 
 
 def load_all(site: Site) -> list[Service]:
@@ -77,8 +74,8 @@ def save(site: Site, service: Service) -> None:
     """Write the record. The caller holds the lock "registry"."""
     files.make_directory(_directory(site, service.kind))
     files.sweep(_directory(site, service.kind))
-    record = {"format": _FORMAT, **dataclasses.asdict(service)}
-    files.write_json(_file(site, service.kind, service.name), record)
+    noted = {"kind": service.kind, "name": service.name, **record.written(binding=service.binding)}
+    files.write_json(_file(site, service.kind, service.name), noted)
 
 
 def forget(site: Site, kind: str, name: str) -> None:

@@ -193,7 +193,7 @@ def _refuse_triggered(site: Site, unit: Unit) -> None:
 
 
 def _refuse_contested(site: Site, wanted: Service) -> None:
-    for guest in store.load_all(site):
+    for guest in store.load_all(site).known:
         taken = binding.taken_from(guest, wanted.binding)
         if taken:
             raise Conflict(

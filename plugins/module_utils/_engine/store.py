@@ -10,9 +10,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import files
+from . import files, record
 from .errors import Busy, InvalidInput, VserverError
 from .model import Guest, check_name
 from .site import Site
@@ -119,13 +120,22 @@ def load(site: Site, name: str) -> Guest | None:
     check_name("guest", name)
     path = site.guest(name) / _RECORD
     try:
-        return Guest.from_record(files.read_json(path))
+        return record.guest(files.read_json(path))
     except FileNotFoundError:
         return None
-    except InvalidInput as error:
-        raise VserverError(
-            f"read the record {path}", why=error.what + (f" ({error.why})" if error.why else "")
-        ) from error
+    except VserverError as error:
+        raise _unreadable(path, error) from error
+    except OSError as error:
+        raise VserverError(f"read the record {path}", why=error.strerror) from error
+
+
+def _unreadable(path: Path, error: VserverError) -> VserverError:
+    why = error.what if error.why is None else f"{error.what} ({error.why})"
+    return VserverError(
+        f"read the record {path}",
+        why=why,
+        remedy=error.remedy or "Put a backup of it in its place, or remove its directory, with the guest's data.",
+    )
 
 
 def require(site: Site, name: str) -> Guest:
@@ -136,20 +146,56 @@ def require(site: Site, name: str) -> Guest:
     return guest
 
 
-def load_all(site: Site) -> list[Guest]:
-    """Every recorded guest, sorted by name; one that vanishes meanwhile is left out."""
-    return [guest for guest in (load(site, name) for name in names(site)) if guest is not None]
+@dataclass(frozen=True)
+class Unreadable:
+    """A guest whose record cannot be read: why, and what of it is understood all the same (:func:`.record.known`)."""
+
+    error: VserverError
+    known: Guest
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every recorded guest, sorted by name, and apart from them those that cannot be read."""
+
+    guests: tuple[Guest, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def known(self) -> tuple[Guest, ...]:
+        """All of them, for who asks what is taken."""
+        return (*self.guests, *(each.known for each in self.unreadable))
+
+
+def load_all(site: Site) -> Records:
+    """Every record; one that vanishes meanwhile is left out."""
+    guests, unreadable = [], []
+    for name in names(site):
+        try:
+            guest = load(site, name)
+        except VserverError as error:
+            unreadable.append(Unreadable(error, _understood(site, name)))
+        else:
+            guests += [] if guest is None else [guest]
+    return Records(tuple(guests), tuple(unreadable))
+
+
+def _understood(site: Site, name: str) -> Guest:
+    try:
+        return record.known(name, files.read_json(site.guest(name) / _RECORD))
+    except (OSError, VserverError):
+        return Guest(name)
 
 
 def save(site: Site, guest: Guest) -> None:
     """Write the record. The caller holds the guest's lock, and "registry" when xid or addresses change."""
     files.make_directory(site.guest(guest.name))
-    files.write_json(site.guest(guest.name) / _RECORD, guest.to_record())
+    files.write_json(site.guest(guest.name) / _RECORD, record.of_guest(guest))
 
 
 def prepare_record(clone: Path, guest: Guest) -> None:
     """Write the record into a clone that is to take another's place; it is for :func:`complete`."""
-    files.write_json(clone / _RECORD, guest.to_record())
+    files.write_json(clone / _RECORD, record.of_guest(guest))
 
 
 def complete(site: Site, name: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from . import accounting, info, running, store
 from .accounting import Account
+from .errors import VserverError
 from .kernel import cgroup
 from .kernel import process as kernel_process
 from .running import Running
@@ -41,11 +43,13 @@ def epoch(started_at: str) -> float:
 
 
 def running_guests(site: Site, names: Sequence[str] = ()) -> Iterator[Running]:
-    """The guests that run, or those of ``names`` that do."""
+    """The guests that run, or those of ``names`` that do. Left out is one of which that cannot be told; ``list`` says
+    so."""
     for name in names or store.names(site):
-        now = running.read(site, name)
-        if now is not None:
-            yield now
+        with contextlib.suppress(VserverError):
+            now = running.found(site, name)
+            if now is not None:
+                yield now
 
 
 def samples(site: Site, names: Sequence[str] = ()) -> list[Sample]:
@@ -108,10 +112,10 @@ def gathered(site: Site, names: Sequence[str] | None, what: Collection[str]) -> 
     """
     found = info.guests(site, names, disk="disk" in what)
     if "usage" in what:
-        groups = {guest["name"]: running.group(site, guest["name"]) for guest in found if guest["pid"] is not None}
+        groups = {guest["name"]: running.group(site, guest["name"]) for guest in found if guest.get("pid") is not None}
         sockets = accounting.sockets(groups)
         for guest in found:
-            now = running.read(site, guest["name"])
+            now = running.found(site, guest["name"]) if guest["name"] in groups else None
             used = None if now is None else _used(site, now)
             guest["usage"] = used and {**used, "sockets": sockets.get(guest["name"])}
     return found

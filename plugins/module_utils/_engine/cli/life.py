@@ -10,22 +10,22 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from .. import autostart, info, lifecycle, running, several, store, throwaway
+from .. import autostart, lifecycle, running, several, store, throwaway
 from ..errors import InvalidInput, VserverError
 from ..kernel import cgroup, process
 from ..site import Site
 
-_RUNS = ("running", "frozen")
 
-
-def _names(site: Site, arguments: argparse.Namespace, states: Collection[str] = ()) -> list[str]:
-    """The guests that are named, each known; with ``--all`` those in ``states``, or just all."""
+def _names(site: Site, arguments: argparse.Namespace, *, running_ones: bool = False) -> list[str]:
+    """The guests that are named, each known; with ``--all`` all of them, or those that run."""
+    known = store.names(site)
     if arguments.all:
-        return [name for name in store.names(site) if not states or info.state(site, name) in states]
+        return [name for name in known if not running_ones or running.may_run(site, name)]
     for name in arguments.names:
-        store.require(site, name)
+        if name not in known:
+            store.require(site, name)
     return list(dict.fromkeys(arguments.names))
 
 
@@ -57,11 +57,13 @@ def _start(site: Site, arguments: argparse.Namespace) -> int:
 
 
 def _stop(site: Site, arguments: argparse.Namespace) -> int:
-    return _each(site, _names(site, arguments, _RUNS), "stop", lambda name: _become(site, name, "stopped"))
+    return _each(site, _names(site, arguments, running_ones=True), "stop", lambda name: _become(site, name, "stopped"))
 
 
 def _restart(site: Site, arguments: argparse.Namespace) -> int:
-    return _each(site, _names(site, arguments, _RUNS), "restart", lambda name: _become(site, name, "restarted"))
+    return _each(
+        site, _names(site, arguments, running_ones=True), "restart", lambda name: _become(site, name, "restarted")
+    )
 
 
 def _freeze(site: Site, arguments: argparse.Namespace) -> int:
@@ -69,7 +71,7 @@ def _freeze(site: Site, arguments: argparse.Namespace) -> int:
         _require_running(site, name)
         _become(site, name, "frozen")
 
-    return _each(site, _names(site, arguments, _RUNS), "freeze", freeze)
+    return _each(site, _names(site, arguments, running_ones=True), "freeze", freeze)
 
 
 def _thaw(site: Site, arguments: argparse.Namespace) -> int:
@@ -77,19 +79,19 @@ def _thaw(site: Site, arguments: argparse.Namespace) -> int:
         _require_running(site, name)
         _become(site, name, "started")
 
-    return _each(site, _names(site, arguments, _RUNS), "thaw", thaw)
+    return _each(site, _names(site, arguments, running_ones=True), "thaw", thaw)
 
 
 def _require_running(site: Site, name: str) -> None:
-    if running.read(site, name) is None:
+    if not running.may_run(site, name):
         raise InvalidInput(f"guest {name} does not run", remedy=f"Start it: vserver start {name}.")
 
 
 def _kill(site: Site, arguments: argparse.Namespace) -> int:
     number = arguments.signal
     if number is None:
-        return _each(site, _names(site, arguments, _RUNS), "kill", lambda name: lifecycle.kill(site, name))
-    return _each(site, _names(site, arguments, _RUNS), "signal", lambda name: _signal(site, name, number))
+        return _each(site, _names(site, arguments, running_ones=True), "kill", lambda name: lifecycle.kill(site, name))
+    return _each(site, _names(site, arguments, running_ones=True), "signal", lambda name: _signal(site, name, number))
 
 
 def _signal(site: Site, name: str, number: signal.Signals) -> None:

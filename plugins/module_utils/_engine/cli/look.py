@@ -34,13 +34,15 @@ def _list(site: Site, arguments: argparse.Namespace) -> int:
     if arguments.json:
         table.show_json(info.guests(site))
     else:
-        table.show(_COLUMNS, info.guests(site, disk=False))
+        guests = info.guests(site, disk=False)
+        table.show(_COLUMNS, guests)
+        sys.stdout.flush()
+        sys.stderr.write("".join(f"vserver: warning: {guest['error']}\n" for guest in guests if "error" in guest))
     return 0
 
 
 def _status(site: Site, arguments: argparse.Namespace) -> int:
-    names = store.names(site) if arguments.all else [store.require(site, name).name for name in arguments.names]
-    guests = info.guests(site, names)
+    guests = info.guests(site, None if arguments.all else arguments.names)
     if arguments.json:
         table.show_json(guests)
     else:
@@ -51,6 +53,9 @@ def _status(site: Site, arguments: argparse.Namespace) -> int:
 def _lines(guest: Mapping[str, Any]) -> list[str]:
     """What is known of one guest, for people."""
     state = str(guest["state"])
+    title = table.painted(guest["name"], "bold") if table.coloured() else guest["name"]
+    if "error" in guest:
+        return [title, f"  state  {state}", f"  error  {guest['error']}"]
     root, binding, limits = guest["root"], guest["binding"], guest["limits"]
     facts = {
         "state": table.painted(state, table.state_colour(state)) if table.coloured() else state,
@@ -71,7 +76,7 @@ def _lines(guest: Mapping[str, Any]) -> list[str]:
         del facts["process 1"]
     width = max(map(len, facts))
     return [
-        table.painted(guest["name"], "bold") if table.coloured() else guest["name"],
+        title,
         *(f"  {key.ljust(width)}  {value}" for key, value in facts.items()),
         *(f"  waits for a restart: {reason}" for reason in guest["restart_reasons"]),
     ]

@@ -97,6 +97,11 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Root | None:
         return Root(**files.read_json(directory(site, guest.name) / "clone.json"))
     except FileNotFoundError:
         return None
+    except TypeError as error:
+        raise VserverError(
+            f"read what the clone of guest {guest.name} is made of, {directory(site, guest.name) / 'clone.json'}",
+            why=f"it is damaged, or a newer linux.vserver's ({error})",
+        ) from error
 
 
 def compare(desired: Root, observed: Root | None) -> list[Change]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from .. import faults, files, store
 from ..errors import Conflict, VserverError
-from ..model import check_name
+from ..model import Root, check_name
 from ..outcome import Outcome
 from ..site import Site
 from . import build as template_build
@@ -64,7 +64,7 @@ def recorded(site: Site, name: str) -> Spec | None:
 
 def in_use(site: Site, name: str) -> list[str]:
     """The guests whose clone is of ``name``, sorted."""
-    return [guest.name for guest in store.load_all(site) if guest.root.template == name]
+    return sorted(guest.name for guest in store.load_all(site).known if guest.root.template == name)
 
 
 def info(site: Site, name: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def info(site: Site, name: str) -> dict[str, Any]:
     Times are ISO 8601 in UTC. Raises :class:`InvalidInput` when there is no such template.
     """
     latest(site, name)
-    guests = [guest for guest in store.load_all(site) if guest.root.template == name]
+    guests = [guest for guest in store.load_all(site).known if guest.root.template == name]
     records = [_record(site, name, version) for version in versions(site, name)]
     newest = records[-1]
     return {
@@ -164,6 +164,13 @@ def _removal(site: Site, name: str) -> Outcome:
             f"remove template {name}",
             why=f"it is the root of {'guest' if len(users) == 1 else 'guests'} {', '.join(users)}",
             remedy="Remove their clones first.",
+        )
+    unknown = [each.known.name for each in store.load_all(site).unreadable if each.known.root == Root()]
+    if unknown:
+        raise Conflict(
+            f"remove template {name}",
+            why=f"it may be the root of guest {unknown[0]}, whose record cannot be read",
+            remedy="Restore or remove that guest first.",
         )
     before, after = {"state": "present", "versions": existing}, {"state": "absent", "versions": []}
     return Outcome(True, before, after, info(site, name))
