@@ -20,6 +20,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import (
     layers,
     lifecycle,
     rebuild,
+    running,
     store,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
@@ -139,9 +140,41 @@ def test_killed_anywhere(guests: Guests, both: tuple[Site, str, str], tmp_path: 
         assert release(guests) == "1"
 
     points = crash_everywhere(forth, back, tmp_path / "points")
-    wanted = ["filled", "stopped", "built", "exchanged", "recorded"]
+    wanted = ["filled", "owed", "stopped", "built", "exchanged", "recorded"]
     assert [point for point in points if point.startswith("rebuild:")] == [f"rebuild:{name}" for name in wanted]
     assert {name for name in os.listdir(site.guest(NAME)) if name != "root"} == {"guest.json"}
+
+
+@pytest.mark.parametrize("state", ["running", "frozen"])
+def test_killed_anywhere_the_next_call_has_it_run_again(
+    guests: Guests, both: tuple[Site, str, str], tmp_path: Path, state: str
+) -> None:
+    site, old, new = both
+    guests.define(NAME, init=SLEEP, timeout=0)
+    to(site, old, data=[])
+    lifecycle.set_state(site, NAME, "started", {})
+    guests.run(NAME, "sh", "-c", CHANGES)
+    if state == "frozen":
+        lifecycle.set_state(site, NAME, "frozen", {})
+
+    def again(version: str) -> None:
+        to(site, version)
+        assert info.guest(site, NAME)["root"]["version"] == version and info.state(site, NAME) == state
+        assert not to(site, version).changed and running.owed(site, NAME) is None
+
+    points = crash_everywhere(lambda: again(new), lambda: again(old), tmp_path / "points")
+    assert {"rebuild:owed", "rebuild:stopped", "rebuild:exchanged", "start:noted"} <= set(points)
+
+
+def test_one_that_is_stopped_on_purpose_after_a_kill_stays_so(guests: Guests, both: tuple[Site, str, str]) -> None:
+    site, old, new = both
+    guests.define(NAME, init=SLEEP, timeout=0)
+    to(site, old, data=[])
+    running.owe(site, NAME, "running")
+    assert to(site, old, data=[], check=True).after == {"state": "running"}
+    assert info.state(site, NAME) == "stopped"
+    lifecycle.set_state(site, NAME, "stopped", {})
+    assert to(site, new, data=[]).after.keys() == {"root"} and info.state(site, NAME) == "stopped"
 
 
 @pytest.mark.parametrize(

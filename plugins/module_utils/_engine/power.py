@@ -89,7 +89,10 @@ def become(site: Site, name: str, state: str, was: str, lock: int, check: bool) 
 
     ``lock`` is the descriptor of the guest's lock. In check mode nothing happens, and the answer is the same.
     """
-    return _TRANSITIONS[state](site, name, was, lock, check)
+    becomes = _TRANSITIONS[state](site, name, was, lock, check)
+    if not check and state != "present":
+        running.settle(site, name)
+    return becomes
 
 
 def leftovers(site: Site, name: str) -> bool:

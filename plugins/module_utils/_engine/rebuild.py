@@ -5,7 +5,8 @@
 
 The new root is made beside the old one, which stays as it is until both change places in one step (renameat2(2)).
 With the new root comes the new record; :func:`.store.complete` puts it into its place, by whoever has the guest's lock
-next when it was not possible here. So a guest has its old root whole, or its new root whole, whatever is killed.
+next when it was not possible here. So a guest has its old root whole, or its new root whole, whatever is killed. That
+it ran is noted before it is stopped; the next call starts it again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import faults, files, info, layers, power, store
+from . import faults, files, info, layers, power, running, store
 from .errors import Conflict, InvalidInput, VserverError
 from .facets import root
 from .kernel.rename import exchange
@@ -50,7 +51,8 @@ def rebuild(
 
     * options: ``template``, None for the one it has; ``version``, None for the newest; ``data``, the directories that
       are kept
-    * restart: a running guest may be stopped for it, and is started again
+    * restart: a running guest may be stopped for it, and is started again; one that an earlier call, killed, has left
+      stopped is so in any case
 
     Raises :class:`VserverError`; the guest then has its old root, and runs if it did.
     """
@@ -62,10 +64,15 @@ def rebuild(
         if present is None or present.template is None:
             raise InvalidInput(f"rebuild guest {name}", why="it has no root", remedy="Clone it from a template first.")
         wanted = _wanted(site, present, options.get("template") or present.template, options.get("version"))
+        now = info.state(site, name)
+        was = running.owed(site, name) or now
         if wanted == present:
-            return Outcome(False, subject=info.guest(site, name))
-        was = info.state(site, name)
-        if was != "stopped" and not restart:
+            if not check:
+                _as_before(site, name, was, lock)
+            if was == now:
+                return Outcome(False, subject=info.guest(site, name))
+            return Outcome(True, {"state": now}, {"state": was}, info.guest(site, name))
+        if now != "stopped" and not restart:
             raise Conflict(f"rebuild guest {name}", why="the guest runs", remedy="Stop it first, or allow its restart.")
         _require_data(site, guest.with_section("root", present), data)
         if not check:
@@ -108,6 +115,8 @@ def _replace(site: Site, guest: Guest, present: Root, wanted: Root, data: Sequen
         root.fill(site, new, building)
         faults.reached("rebuild:filled")
         if was != "stopped":
+            running.owe(site, guest.name, was)
+            faults.reached("rebuild:owed")
             power.stop(site, guest.name, lock)
         faults.reached("rebuild:stopped")
         _carry(site, old, new, building, data)
@@ -136,8 +145,10 @@ def _replace(site: Site, guest: Guest, present: Root, wanted: Root, data: Sequen
 
 def _as_before(site: Site, name: str, was: str, lock: int) -> None:
     """Start a guest again that has been stopped."""
-    if info.state(site, name) != was:
-        power.become(site, name, "frozen" if was == "frozen" else "started", "stopped", lock, False)
+    now = info.state(site, name)
+    if now != was:
+        power.become(site, name, "frozen" if was == "frozen" else "started", now, lock, False)
+    running.settle(site, name)
 
 
 def _carry(site: Site, old: Guest, new: Guest, building: Path, data: Sequence[str]) -> None:

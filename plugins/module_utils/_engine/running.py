@@ -122,6 +122,28 @@ def clear(site: Site, name: str) -> None:
     state_file(site, name).unlink(missing_ok=True)
 
 
+def owe(site: Site, name: str, state: str) -> None:
+    """Note that the guest, about to be stopped for a while, is to be ``state`` again, "running" or "frozen"."""
+    files.write_json(_debt(site, name), {"state": state})
+
+
+def owed(site: Site, name: str) -> str | None:
+    """What a guest is to be again, which whoever stopped it did not live to see; None for most guests."""
+    with contextlib.suppress(FileNotFoundError):
+        state = files.read_json(_debt(site, name))["state"]
+        return state if state in ("running", "frozen") else None
+    return None
+
+
+def settle(site: Site, name: str) -> None:
+    """Owe the guest nothing: it is what it was, or somebody has said what it is to be."""
+    _debt(site, name).unlink(missing_ok=True)
+
+
+def _debt(site: Site, name: str) -> Path:
+    return site.bundle(name) / "owed.json"
+
+
 def update_section(site: Site, guest: Guest, facet: str) -> None:
     """Note that the running guest now has ``guest``'s section of ``facet``."""
     running = read(site, guest.name)
