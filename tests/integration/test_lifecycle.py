@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, power, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind import attach as binding_attach
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes
@@ -598,3 +598,17 @@ def test_an_rlimit_that_is_lifted_waits_for_a_restart(guests: Guests, site: Site
     now = lifecycle.set_state(site, "lifted", "restarted", {}).subject
     assert not now["restart_required"]
     assert " 77 " not in Path(f"/proc/{now['pid']}/limits").read_text()
+
+
+def test_a_guest_that_ends_during_a_call_is_not_told_to_run(
+    guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = guests.start("brief", init=SLEEP)["pid"]
+
+    def end(*_arguments: object) -> None:
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: running.read(site, "brief") is None, "it does not end")
+
+    monkeypatch.setattr(power, "become", end)
+    subject = lifecycle.set_state(site, "brief", "present", {}).subject
+    assert (subject["state"], subject["pid"], subject["processes"]) == ("stopped", None, 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import children, fleet, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine import children, files, fleet, lifecycle, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -84,3 +84,26 @@ def test_who_is_made_for_one_command_is_not_purged(tmp_path: Path) -> None:
     (site.guest("run-1") / store.THROWAWAY).touch()
     results = fleet.bring_all(site, [Wish("kept")], purge=True, keep_data=False, parallel=1, check=True)
     assert [(result.name, result.outcome.after) for result in results] == [("kept", {}), ("gone", {"state": "absent"})]
+
+
+def test_who_records_a_list_clears_up_behind_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(state=tmp_path / "state", run=tmp_path / "run")
+    store.prepare(site)
+    for number, name in enumerate(["whole", "half", "rebuilt"]):
+        store.save(site, Guest(name, context=Context(xid=28672 + number)))
+    (site.guest("half") / f"{files.PENDING}clone").mkdir()
+    (site.guest("rebuilt") / "root").mkdir()
+    store.prepare_record(site.guest("rebuilt") / "root", Guest("rebuilt", context=Context(xid=28674, timeout=3)))
+
+    def slow(path: Path) -> None:
+        raise AssertionError(f"{path} is removed while nobody else can record anything")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "remove_tree", slow)
+        noted = lifecycle.note(site, [Wish(name, {"context": {"hostname": "x"}}) for name in store.names(site)])
+    assert list(noted) == ["whole"]
+    # Each call for a guest alone does, and then builds on what it has found.
+    for name in ("half", "rebuilt"):
+        lifecycle.configure(site, name, "context", {"hostname": "x"})
+    assert not files.pending(site.guest("half"))
+    assert store.require(site, "rebuilt").context == Context(xid=28674, timeout=3, hostname="x")

@@ -115,7 +115,14 @@ def sweep(parent: Path, of: str = "") -> None:
 
     * of: only what was to become the file of this name, where ``parent`` is not ours alone
     """
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(parent):
-            if entry.name.startswith(f"{PENDING}{of}-" if of else PENDING):
-                remove_tree(Path(entry.path))
+    for path in pending(parent, of):
+        remove_tree(path)
+
+
+def pending(parent: Path, of: str = "") -> list[Path]:
+    """What :func:`sweep` would remove."""
+    try:
+        entries = list(os.scandir(parent))
+    except FileNotFoundError:
+        return []
+    return [Path(entry.path) for entry in entries if entry.name.startswith(f"{PENDING}{of}-" if of else PENDING)]

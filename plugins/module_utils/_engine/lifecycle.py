@@ -91,7 +91,7 @@ def bring(
 def note(site: Site, wishes: Sequence[Wish]) -> dict[str, Noted | VserverError]:
     """Record what is asked for of many guests, reading all records once; what became of each by name.
 
-    A guest that somebody else is at work on, and for whom one would have to wait, is left out.
+    A guest for whom one would have to wait, because somebody else is at work on it or was killed over it, is left out.
     """
     answers: dict[str, Noted | VserverError] = {}
     store.prepare(site)
@@ -99,7 +99,7 @@ def note(site: Site, wishes: Sequence[Wish]) -> dict[str, Noted | VserverError]:
         registry = Registry(site)
         for wish in wishes:
             # Against the order of locks, and so without waiting.
-            with contextlib.suppress(Busy), store.lock_guest(site, wish.name, patience=0):
+            with contextlib.suppress(Busy), store.lock_idle(site, wish.name):
                 try:
                     answers[wish.name] = _save(site, wish, registry)
                 except VserverError as error:
@@ -123,8 +123,8 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
     becomes = power.become(site, name, wish.state, was, lock, check)
     if becomes is not None:
         changed, before, after = True, {**before, "state": was}, {**after, "state": becomes}
-    if not check and (drift or becomes is not None):
-        now = running.read(site, name)
+    if not check:
+        now = running.read(site, name)  # it may have ended meanwhile, by itself too
     reasons: tuple[str, ...] = ()
     if not starts and becomes != "stopped":
         observed = info.observe(site, guest, now) if drift and not check else observed

@@ -84,6 +84,17 @@ def lock_guest(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[i
 
 
 @contextlib.contextmanager
+def lock_idle(site: Site, name: str) -> Iterator[None]:
+    """Hold a guest's lock when that takes no time: raises :class:`Busy` when somebody has it, or has to be cleared up
+    behind."""
+    check_name("guest", name)
+    with lock(site, f"orders-{name}", 0), lock(site, f"guest-{name}", 0):
+        if _came(site, name).exists() or files.pending(site.guest(name)):
+            raise Busy(f"guest {name}", why="something of it is half-made")
+        yield
+
+
+@contextlib.contextmanager
 def lock_steps(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[int]:
     """Like :func:`lock_guest`, for who carries out what another, waiting, has ordered."""
     check_name("guest", name)
@@ -203,7 +214,7 @@ def complete(site: Site, name: str) -> None:
 
     Raises :class:`VserverError`.
     """
-    came = site.guest(name) / "root" / _RECORD
+    came = _came(site, name)
     if not came.exists():
         return
     try:
@@ -212,6 +223,10 @@ def complete(site: Site, name: str) -> None:
         files.fsync_directory(came.parent)
     except OSError as error:
         raise VserverError(f"take over the record of guest {name}'s new root", why=error.strerror) from error
+
+
+def _came(site: Site, name: str) -> Path:
+    return site.guest(name) / "root" / _RECORD
 
 
 def forget(site: Site, name: str) -> None:
