@@ -39,6 +39,38 @@ def test_answers_and_errors_come_back_in_order(parallel: int) -> None:
     assert isinstance(killed, VserverError) and "status 9" in str(killed)
 
 
+@pytest.mark.parametrize("parallel", [1, 3])
+@pytest.mark.parametrize(("call", "before"), [("pread", True), ("write", True), ("pwrite", True), ("pwrite", False)])
+def test_one_killed_at_taking_work_is_replaced(
+    parallel: int, call: str, before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when it looks for the next number, notes it, is about to take it, and has taken it: once."""
+    parent, real = os.getpid(), getattr(os, call)
+
+    def dying(*arguments: Any) -> Any:
+        answer = None if before else real(*arguments)
+        if os.getpid() != parent and not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os.kill(os.getpid(), 9)
+        return real(*arguments) if before else answer
+
+    monkeypatch.setattr(os, call, dying)
+    answers = children.each(range(9), parallel, lambda number: number)
+    assert (tmp_path / "died").exists()
+    # Only of one that has taken the number, and so may have begun, nobody can say what became of it.
+    assert [isinstance(answer, VserverError) for _item, answer in answers].count(True) == (0 if before else 1)
+    assert [answer for _item, answer in answers if not isinstance(answer, VserverError)] == [
+        item for item, answer in answers if not isinstance(answer, VserverError)
+    ]
+
+
+def test_children_that_are_killed_at_once_are_not_made_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, real = os.getpid(), os.pread
+    monkeypatch.setattr(os, "pread", lambda *words: real(*words) if os.getpid() == parent else os.kill(os.getpid(), 9))
+    answers = children.each(range(3), 2, lambda number: number)
+    assert all(isinstance(answer, VserverError) for _item, answer in answers) and len(answers) == 3
+
+
 def test_no_work_is_done_twice_however_many_processes_do_it() -> None:
     answers = children.each(range(300), 4, lambda number: (number, os.getpid()))
     assert [answer[0] for _item, answer in answers if isinstance(answer, tuple)] == list(range(300))

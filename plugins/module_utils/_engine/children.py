@@ -24,7 +24,6 @@ Result = TypeVar("Result")
 Parts = tuple[type[VserverError], str, Optional[str], Optional[str]]
 
 _NUMBER = struct.Struct("=I")
-_F_SETPIPE_SZ = 1031  # fcntl(2); Python has it since 3.10
 
 
 def each(
@@ -37,21 +36,23 @@ def each(
     becomes one. One that fails, or ends its process, keeps none of the others from being done.
     """
     todo = list(items)
-    queue, fill = os.pipe()
-    fcntl.fcntl(fill, _F_SETPIPE_SZ, max(_NUMBER.size * len(todo), 1))
-    os.write(fill, b"".join(_NUMBER.pack(number) for number in range(len(todo))))
-    os.close(fill)
+    queue = os.memfd_create("next")
+    os.pwrite(queue, _NUMBER.pack(0), 0)
     sys.stdout.flush()
     sys.stderr.flush()
     gc.freeze()  # a collection in a child would make it copy all that it shares with this process
     done: dict[int, Result | VserverError] = {}
     at_work = dict(_begin(todo, act, queue) for _ignored in range(min(max(parallel, 1), len(todo))))
+    spare = len(todo)  # of children that take the place of others: each of those has an item in hand, mostly
     while at_work:
         child, status = os.wait()
         if child in at_work:
             said = dict(_read(at_work.pop(child)))
-            done.update((number, _answer(answer, status)) for number, answer in said.items())
-            if None in said.values():  # it ended with work in hand; another takes its place
+            for number, answer in said.items():
+                if answer is not None or number not in done:
+                    done[number] = _answer(answer, status)
+            if (status or None in said.values()) and spare:  # it was killed; another takes its place
+                spare -= 1
                 at_work.update([_begin(todo, act, queue)])
     os.close(queue)
     return [(item, done[number] if number in done else _answer(None, 0)) for number, item in enumerate(todo)]
@@ -70,16 +71,31 @@ def _work(todo: Sequence[Item], act: Callable[[Item], Result], queue: int, answe
     """A child's life; it never runs its parent's code."""
     try:
         while True:
-            packed = os.read(queue, _NUMBER.size)
-            if not packed:
+            number = _take(queue, answers, len(todo))
+            if number is None:
                 break
-            (number,) = _NUMBER.unpack(packed)
-            os.write(answers, pickle.dumps(number))
             os.write(answers, pickle.dumps(_attempt(todo[number], act)))
             sys.stdout.flush()
             sys.stderr.flush()
     finally:
         os._exit(0)
+
+
+def _take(queue: int, answers: int, count: int) -> int | None:
+    """The next number below ``count`` that nobody has taken, or None.
+
+    It is noted among the child's answers first: of one that is killed in between, another takes it.
+    """
+    fcntl.lockf(queue, fcntl.LOCK_EX)
+    try:
+        (number,) = _NUMBER.unpack(os.pread(queue, _NUMBER.size, 0))
+        if number >= count:
+            return None
+        os.write(answers, pickle.dumps(number))
+        os.pwrite(queue, _NUMBER.pack(number + 1), 0)
+        return int(number)
+    finally:
+        fcntl.lockf(queue, fcntl.LOCK_UN)
 
 
 def _attempt(item: Item, act: Callable[[Item], Result]) -> tuple[Parts | None, Result | None]:
