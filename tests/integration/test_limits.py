@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, controller
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, controller, quota
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -249,3 +249,40 @@ def test_processor_time_is_shared_by_weight(guests: Guests) -> None:
             light, heavy = (used(guests, name) - before[name] for name in ("light", "heavy"))
             ratios.append(heavy / light)
     assert 2.7 <= ratios[-1] <= 3.3, f"three to one was {ratios}"
+
+
+def test_a_project_is_given_to_the_last_directory_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file system that has projects: which inodes would be told theirs, and once each. The guest moves and
+    removes things meanwhile."""
+    top, outside = tmp_path / "top", tmp_path / "outside"
+    top.mkdir()
+    outside.mkdir()
+    (outside / "file").touch()
+    expected, fd = {top.stat().st_ino}, os.open(top, os.O_RDONLY)
+    for depth in range(1500):
+        os.mkdir("below", dir_fd=fd)
+        os.symlink(outside, "link", dir_fd=fd)
+        for name in ("below", "file") if depth % 100 == 0 else ("below",):
+            if name == "file":
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+            expected.add(os.stat(name, dir_fd=fd).st_ino)
+        below = os.open("below", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    (top / "gone").mkdir()
+    gone, moved = (top / "gone").stat().st_ino, (top / "below").stat().st_ino
+    told: list[int] = []
+
+    def note(opened: int, _number: int, _inherit: bool) -> None:
+        told.append(os.fstat(opened).st_ino)
+        if told[-1] == gone:
+            (top / "gone").rmdir()
+        if told[-1] == moved:
+            (top / "below").rename(top / "elsewhere")
+
+    expected.add(gone)
+    monkeypatch.setattr(quota, "_assign_one", note)
+    quota.assign(top, 4711)
+    assert set(told) == expected and told[-1] == top.stat().st_ino
+    subprocess.run(["rm", "-rf", str(top)], check=True)

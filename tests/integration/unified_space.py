@@ -127,6 +127,21 @@ def test_no_link_is_followed(tmp_path: Path, here: Guests) -> None:
     assert quota.project(here.site.guest("links") / "root/upper/deep/er") == store.require(here.site, "links").base_id
 
 
+def test_a_tree_has_a_project_to_its_depth(here: Guests) -> None:
+    here.start("digs", init=SLEEP)
+    dig = "import os\nfor n in range(1000):\n  os.mkdir('d'); os.chdir('d')\nopen('file', 'w').write('x' * 1000)"
+    here.run("digs", "python3", "-c", dig)
+    four_calls(here.site, "digs", disk="32M")
+    fd = os.open(here.site.guest("digs") / "root/upper", os.O_RDONLY)
+    for name in ["d"] * 1000 + ["file"]:
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    _flags, _size, _extents, project, _cow = quota._attributes(fd)
+    os.close(fd)
+    assert project == store.require(here.site, "digs").base_id
+
+
 @pytest.mark.parametrize(
     ("options", "said"), [({"disk": "1P"}, "too large: this host has"), ({"disk": "1K"}, "too small")]
 )

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +28,9 @@ _GET_ATTRIBUTES, _SET_ATTRIBUTES, _INHERIT = 0x801C581F, 0x401C5820, 0x200
 #: struct fsxattr: flags, two of extents, project, one more of extents.
 _ATTRIBUTES = struct.Struct("=5I8x")
 
-#: Directories this deep below each other are open at the same time.
-_DEEPEST = 400
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: struct file_handle: length, type, and then MAX_HANDLE_SZ bytes.
+_HANDLE, _HANDLE_MAX, _AT_EMPTY_PATH = struct.Struct("=Ii"), 128, 0x1000
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def _quotactl(command: int, device: str, project: int, record: ctypes.Array[ctyp
 
 def project(top: Path) -> int:
     """The project that a directory and all below it belongs to; 0 for none, or when :func:`assign` has not ended."""
-    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(top, _DIRECTORY)
     try:
         flags, _size, _extents, found, _cow = _attributes(fd)
         return found if flags & _INHERIT else 0
@@ -85,37 +88,67 @@ def assign(top: Path, number: int) -> None:
     Somebody else may change everything below meanwhile; no link is followed. ``top`` is last, so that a broken run is
     seen. Symbolic links and the like take no space worth counting. Raises OSError.
     """
-    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        _assign_below(fd, number, 0)
+    with _opened(os.open(top, _DIRECTORY)) as fd:
+        # Directories that are still to be looked into, as handles: neither open files nor a path, whatever their depth.
+        rest = [_handle(fd)]
+        while rest:
+            with contextlib.suppress(FileNotFoundError), _by_handle(fd, rest.pop()) as directory:
+                rest += _assign_in(directory, number)
         _assign_one(fd, number, True)
-    finally:
-        os.close(fd)
 
 
-def _assign_below(directory: int, number: int, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise OSError(errno.ELOOP, f"directories are more than {_DEEPEST} deep")
+def _assign_in(directory: int, number: int) -> list[bytes]:
+    """Assign what is in a directory, and return the directories of that, which are what they are to be themselves."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    below = []
     with os.scandir(directory) as entries:
         plain = [entry for entry in entries if not entry.is_symlink()]
         names = [entry.name for entry in plain if entry.is_dir() or entry.is_file()]
     for name in names:
         try:
-            fd = os.open(name, flags, dir_fd=directory)
+            opened = os.open(name, flags, dir_fd=directory)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV):
                 continue  # it was removed, or is something else by now
             raise
-        try:
+        with _opened(opened) as fd:
             kind = os.fstat(fd).st_mode
             if stat.S_ISDIR(kind):
                 _assign_one(fd, number, True)  # first, so that what is made in it from now on belongs there
-                _assign_below(fd, number, depth + 1)
+                below.append(_handle(fd))
             elif stat.S_ISREG(kind):
                 _assign_one(fd, number, False)
-        finally:
-            os.close(fd)
+    return below
+
+
+@contextlib.contextmanager
+def _opened(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _handle(fd: int) -> bytes:
+    """What :func:`_by_handle` opens again, whatever becomes of the path (open_by_handle_at(2))."""
+    packed = ctypes.create_string_buffer(_HANDLE.pack(_HANDLE_MAX, 0), _HANDLE.size + _HANDLE_MAX)
+    mount = ctypes.c_int()
+    found = libc.name_to_handle_at(fd, b"", packed, ctypes.byref(mount), _AT_EMPTY_PATH)
+    check(found, "have a handle of a directory")
+    return packed.raw
+
+
+@contextlib.contextmanager
+def _by_handle(beside: int, handle: bytes) -> Iterator[int]:
+    """A directory of the file system that ``beside`` is in. Raises FileNotFoundError when it is gone."""
+    try:
+        opened = check(libc.open_by_handle_at(beside, handle, _DIRECTORY), "open a directory by its handle")
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise FileNotFoundError(errno.ENOENT, "it has been removed") from error
+        raise
+    with _opened(opened) as fd:
+        yield fd
 
 
 def _attributes(fd: int) -> tuple[int, int, int, int, int]:
