@@ -273,3 +273,22 @@ def test_a_guest_from_before_the_unit_goes_on_and_stops(stopped: SystemdHost) ->
     assert not (host.group / "vserver" / NAME).exists()
     host.run("vserver", "stop", NAME)
     assert not traces(host)
+
+
+def test_what_systemd_was_told_of_a_guest_goes_with_it(host: SystemdHost) -> None:
+    name, unit = "weighed", "vserver@weighed.service"
+    left = host.root / "run/systemd/system.control" / f"{unit}.d"
+    host.play(
+        {"linux.vserver.clone": {"name": name, "template": "tiny"}},
+        {"linux.vserver.context": {"name": name, "init": ["/bin/sleep", "infinity"], "timeout": 0, "state": "started"}},
+    )
+    # As limits.share does, where there is a controller cpu.
+    host.run("systemctl", "set-property", "--runtime", "--", unit, "CPUWeight=300")
+    assert (left / "50-CPUWeight.conf").exists()
+    host.run("vserver", "restart", name)
+    assert (left / "50-CPUWeight.conf").exists()
+    gone = {"linux.vserver.guest": {"name": name, "state": "absent", "keep_data": False}}
+    host.play(gone)
+    assert not left.exists()
+    assert host.run("systemctl", "show", "--value", "--property=CPUWeight", unit) != "300"
+    assert "changed=0 " in host.play(gone)

@@ -108,3 +108,8 @@ def check_weight(lab: Lab, logs: Path, host: str) -> None:
     lab.remote.run(host, f"vserver stop {NAME}")
     assert weight(cpu_weight=100, memory_high="max").split() == ["100", "max"]
     lab.remote.run(host, f"vserver stop {NAME}")
+    absent = f"name={NAME} state=absent keep_data=false"
+    subprocess.run(
+        ["ansible", "-i", str(lab.remote.inventory), host, "-m", "linux.vserver.guest", "-a", absent], check=True
+    )
+    assert lab.remote.run(host, f"ls -d /run/systemd/system.control/{UNIT}.d || true") == ""

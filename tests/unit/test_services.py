@@ -123,6 +123,27 @@ def test_a_record_comes_back(tmp_path_factory: pytest.TempPathFactory, kind: str
     assert service.load(site, kind, name) is None
 
 
+@pytest.mark.parametrize(
+    ("unit", "guest"),
+    [
+        ("vserver@web1.service", "web1"),
+        ("vserver@web-1.a.service", "web-1.a"),
+        ("vserver@.service", None),
+        ("vserver-guests.service", None),
+        ("ssh.service", None),
+        ("vserver@web1.socket", None),
+    ],
+)
+def test_a_guest_is_no_service_of_the_host(tmp_path: Path, unit: str, guest: str | None) -> None:
+    site = Site(tmp_path / "state", tmp_path / "run")
+    assert site.guest_of(unit) == guest
+    if guest is not None:
+        for check in (True, False):
+            with pytest.raises(InvalidInput, match=f"it is guest {guest}.*'name: {guest}'"):
+                services.configure(site, "unit", unit, {"addresses": ["192.0.2.1"]}, check=check)
+        assert not site.state.exists()
+
+
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
     site = Site(tmp_path / "state", tmp_path / "run")
     service.save(site, Service("unit", "ssh.service", Binding()))

@@ -13,6 +13,7 @@ from . import faults, files, host_addresses, launch, oci, running, runtime, secc
 from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
 from .kernel import cgroup, process
+from .limits import share
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -158,7 +159,8 @@ def _remove_cgroup(layout: cgroup.Layout, outer: str) -> None:
 
 
 def forget(site: Site, name: str) -> None:
-    """Remove what a stopped guest has below the run directory, and our cgroup when it was the last guest."""
+    """Remove what a stopped guest has on the host until the next reboot, and our cgroup when it was the last guest."""
+    share.forget_unit(site.unit(name))
     files.remove_tree(site.bundle(name))
     layout = cgroup.layout()
     cgroup.remove_if_empty(layout.tops, site.cgroup)

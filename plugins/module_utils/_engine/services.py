@@ -71,6 +71,13 @@ def configure(
     Programs act on a running service at once, but sockets that it has open stay where they are. Where that is another
     place, ``restart_required`` says so; with ``restart`` the unit is restarted. Raises :class:`VserverError`.
     """
+    guest = site.guest_of(name) if kind == "unit" else None
+    if guest is not None:
+        raise InvalidInput(
+            f"unit {name} cannot be bound as a service of the host",
+            why=f"it is guest {guest}",
+            remedy=f"A guest is bound by its name ('name: {guest}').",
+        )
     with _locked(site, check):
         recorded = service.load(site, kind, name)
         wanted = Service(kind, name, _parse(options, recorded))

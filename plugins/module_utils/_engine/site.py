@@ -74,6 +74,12 @@ class Site:
         """The systemd unit that a guest is where there is one; without a name, its template."""
         return f"{self.cgroup}@{name}.service"
 
+    def guest_of(self, unit: str) -> str | None:
+        """The name of the guest that has this systemd unit; None for any other unit."""
+        before, after = self.unit("\0").split("\0")
+        own = unit.startswith(before) and unit.endswith(after) and len(unit) > len(before) + len(after)
+        return unit[len(before) : -len(after)] if own else None
+
     def unit_cgroup(self, name: str) -> str:
         """The cgroup that systemd makes for the guest's unit, relative to the top of a hierarchy."""
         return f"{self.slice}/{self.unit(name)}"

@@ -18,6 +18,8 @@ from . import files
 from .errors import InvalidInput, ToolFailed, Unsupported
 
 UNITS = Path("/etc/systemd/system")
+#: What is set by ``systemctl set-property --runtime`` (systemd.unit(5), "Unit File Load Path").
+_SET = Path("/run/systemd/system.control")
 #: The kinds of units that open network sockets; those of a socket unit are opened inside its own cgroup.
 KINDS = (".service", ".socket")
 _DROP_IN = "50-vserver-binding.conf"
@@ -174,6 +176,19 @@ def stop(name: str) -> None:
 def set_property(name: str, assignment: str) -> None:
     """Set a property of a unit until the host reboots (systemd.resource-control(5)). Raises :class:`ToolFailed`."""
     _systemctl("set-property", "--runtime", "--", name, assignment)
+
+
+def forget_property(name: str, key: str) -> None:
+    """Have nothing left of what :func:`set_property` has set for a unit that is gone; it is fine when there is nothing.
+
+    ``systemctl revert`` would take what the operator has written for the unit as well.
+    """
+    path = _SET / f"{name}.d" / f"50-{key}.conf"
+    if path.exists():
+        path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+        _systemctl("daemon-reload")
 
 
 def extend_timeout(seconds: float) -> None:
