@@ -47,7 +47,7 @@ options:
     description:
       - A program with its arguments, to be run once by the root of a new context.
       - It has no input, no address but a private V(127.0.0.1), and whatever it writes to its root is removed with it.
-      - The task fails when the exit status is not 0.
+      - The task fails when the exit status is not 0, or when it writes more than 4 MiB to its standard output or error.
       - Of the other options, O(root), O(xid) and O(hostname) go with it.
     type: list
     elements: str
@@ -186,6 +186,14 @@ rc:
   returned: O(command) is given, but in check mode
   type: int
   sample: 0
+truncated:
+  description:
+    - Which of RV(stdout) and RV(stderr) have only the beginning of what O(command) wrote, the first 4 MiB.
+  returned: failure, when it wrote more
+  type: list
+  elements: str
+  sample:
+    - stdout
 stdout:
   description: What O(command) wrote to its standard output.
   returned: O(command) is given, but in check mode

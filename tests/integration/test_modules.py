@@ -203,7 +203,7 @@ def test_context_runs_a_command_once(run: Ansible) -> None:
         return {"linux.vserver.context": {"command": [*shell, *more], **options}}
 
     before = files()
-    skipped, host, template, failed, missing, named, unknown = run.tasks(
+    skipped, host, template, failed, missing, named, unknown, much = run.tasks(
         {**task(), "check_mode": True},
         task(),
         task(root=TEMPLATE, xid=4711),
@@ -211,6 +211,7 @@ def test_context_runs_a_command_once(run: Ansible) -> None:
         {"linux.vserver.context": {"command": ["/no/such"], "root": TEMPLATE}},
         {"linux.vserver.context": {"command": ["cat", "/proc/sys/kernel/hostname"], "hostname": "once.example"}},
         task(root="nothing"),
+        {"linux.vserver.context": {"command": ["head", "-c", "50000000", "/dev/zero"]}},
     )
     assert skipped["skipped"] and not skipped["changed"] and "rc" not in skipped
     for ran in (host, template):
@@ -221,6 +222,8 @@ def test_context_runs_a_command_once(run: Ansible) -> None:
     assert missing["failed"] and missing["rc"] == 127 and "not found" in missing["stderr"]
     assert named["stdout"] == "once.example\n", named
     assert unknown["failed"] and "nothing" in unknown["msg"] and "rc" not in unknown
+    assert much["failed"] and much["rc"] == 0 and much["truncated"] == ["stdout"] and len(much["stdout"]) == 4 << 20
+    assert "more than 4 MiB to its stdout" in much["msg"]
     assert [line.split()[0] for line in files()] == [line.split()[0] for line in before]
     assert not list(Path("/run/vserver").glob("run-*"))
 

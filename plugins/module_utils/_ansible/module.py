@@ -71,6 +71,14 @@ def run(module: AnsibleModule, command: Callable[[Site, dict[str, Any]], Any]) -
     ran = _guarded(module, lambda: command(Site(), dict(module.params)))
     stdout, stderr = (text.decode(errors="replace") for text in (ran.stdout, ran.stderr))
     result: dict[str, Any] = {"changed": True, "rc": ran.status, "stdout": stdout, "stderr": stderr}
+    if ran.cut:
+        kept = max(len(ran.stdout), len(ran.stderr)) >> 20
+        module.fail_json(
+            msg=f"the command wrote more than {kept} MiB to its {' and '.join(ran.cut)}; the beginning is kept. "
+            f"It ended with exit status {ran.status}. Have it write less, or elsewhere.",
+            truncated=list(ran.cut),
+            **result,
+        )
     if ran.status:
         module.fail_json(msg=f"the command ended with exit status {ran.status}", **result)
     module.exit_json(**result)

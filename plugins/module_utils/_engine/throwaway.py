@@ -14,13 +14,12 @@ import contextlib
 import os
 import secrets
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import boot, enter, faults, files, lifecycle, store
+from . import boot, enter, faults, files, lifecycle, output, store
 from .errors import Busy, Unsupported, VserverError
 from .joiner import Way
 from .site import Site
@@ -28,6 +27,8 @@ from .site import Site
 #: Process 1: does nothing, and reaps what the command leaves behind.
 _INIT = ("/bin/sh", "-c", "sleep infinity & wait")
 _PLAIN = Way()
+#: Of what a command writes: bytes of a stream.
+KEPT = 4 << 20
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -62,21 +63,28 @@ def run(
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended: its exit status as :func:`run` returns it, and what it wrote."""
+    """How a command ended: its exit status as :func:`run` returns it, and what it wrote.
+
+    * cut: of "stdout" and "stderr", those of which only the beginning is there
+    """
 
     status: int
     stdout: bytes
     stderr: bytes
+    cut: tuple[str, ...] = ()
 
 
 def capture(site: Site, options: Mapping[str, Mapping[str, Any]], argv: Sequence[str]) -> Ran:
-    """Like :func:`run`, without input, keeping what the command writes. Raises :class:`VserverError`."""
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr, open(os.devnull, "rb") as stdin:
-        with _streams(stdin.fileno(), stdout.fileno(), stderr.fileno()):
+    """Like :func:`run`, without input, keeping the first :data:`KEPT` bytes of what the command writes to each stream.
+
+    Raises :class:`VserverError`.
+    """
+    with open(os.devnull, "rb") as stdin, output.gathered(2, KEPT) as (ends, written):
+        with _streams(stdin.fileno(), *ends):
             status = run(site, options, argv)
-        stdout.seek(0)
-        stderr.seek(0)
-        return Ran(status, stdout.read(), stderr.read())
+        said = dict(zip(("stdout", "stderr"), written()))
+    cut = tuple(name for name, text in said.items() if len(text) > KEPT)
+    return Ran(status, said["stdout"][:KEPT], said["stderr"][:KEPT], cut)
 
 
 @contextlib.contextmanager
