@@ -9,7 +9,14 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine.cli.table import NONE, moment, size
+from ansible_collections.linux.vserver.plugins.module_utils._engine.cli.table import (
+    NONE,
+    Column,
+    lines,
+    moment,
+    size,
+    words,
+)
 
 DOCUMENTATION = r"""
 name: table
@@ -50,42 +57,29 @@ def _text(value: Any) -> str:
     return NONE if value in (None, "", 0) else str(value)
 
 
-#: Heading, cell of a guest, whether numbers stand in it.
-_COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str], bool]] = (
-    ("GUEST", lambda guest: _text(guest["name"]), False),
-    ("XID", lambda guest: _text(guest.get("xid")), True),
-    ("ADDRESS", lambda guest: ",".join(guest.get("addresses") or ()) or NONE, False),
-    ("STATE", lambda guest: str(guest["state"]), False),
-    ("PROCESSES", lambda guest: _text(guest.get("processes")), True),
-    ("MEMORY", lambda guest: size(guest.get("memory_bytes")), True),
-    ("DISK USED", lambda guest: size(guest.get("disk_bytes")), True),
-    ("STARTED (UTC)", lambda guest: moment(guest.get("started_at")), False),
+_COLUMNS: Sequence[Column] = (
+    Column("GUEST", "name", _text),
+    Column("XID", "xid", _text, right=True),
+    Column("ADDRESS", "addresses", words),
+    Column("STATE", "state", _text),
+    Column("PROCESSES", "processes", _text, right=True),
+    Column("MEMORY", "memory_bytes", size, right=True),
+    Column("DISK USED", "disk_bytes", size, right=True),
+    Column("STARTED (UTC)", "started_at", moment),
 )
-
-
 #: In front of them, when guests of several hosts are told apart.
-_HOST = ("HOST", lambda guest: str(guest["host"]), False)
+_HOST = Column("HOST", "host", _text)
 
 
 def table(guests: Iterable[Mapping[str, Any]]) -> list[str]:
     """The lines of a table of ``guests``."""
     try:
-        guests = list(guests)
-        columns = [_HOST, *_COLUMNS] if any("host" in guest for guest in guests) else _COLUMNS
-        rows = [[cell(guest) for _heading, cell, _right in columns] for guest in guests]
+        rows = list(guests)
+        return lines([_HOST, *_COLUMNS] if any("host" in guest for guest in rows) else _COLUMNS, rows)
     except (AttributeError, KeyError, TypeError) as error:
         raise AnsibleFilterError(
             f"linux.vserver.table takes the guests of linux.vserver.guest_info: {type(error).__name__}: {error}"
         ) from error
-    rows.insert(0, [heading for heading, _cell, _right in columns])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, (_heading, _cell, right) in zip(row, widths, columns)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 class FilterModule:

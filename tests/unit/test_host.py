@@ -26,7 +26,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.host import 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes as host_runtimes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import trial as host_trial
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host.probe import Feature, Host, Runtime
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, mountinfo
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 # Debian 12, booted by systemd: everything in the v2 tree.
@@ -62,17 +62,21 @@ net_prio	12	4	1
 """
 
 
+def parsed(text: str) -> dict[int, mountinfo.Mount]:
+    return {mount.id: mount for mount in mountinfo.parse(text)}
+
+
 def test_mounts() -> None:
-    mounts = host_facts.parse_mounts(UNIFIED)
+    mounts = parsed(UNIFIED)
     assert mounts[30].point == "/" and mounts[30].type == "ext4" and mounts[30].source == "/dev/vda1"
     assert mounts[37].point == "/mnt/with space"
-    assert "errors=remount-ro" in mounts[30].options and "relatime" in mounts[30].options
+    assert "errors=remount-ro" in mounts[30].of_type and "relatime" in mounts[30].options
 
 
 @given(st.text(st.characters(codec="ascii"), min_size=1))
 def test_mount_points_survive_the_kernels_escapes(name: str) -> None:
     escaped = "".join(f"\\{ord(char):03o}" if char in " \t\n\\" or not char.isprintable() else char for char in name)
-    mounts = host_facts.parse_mounts(f"7 1 0:1 / /{escaped} rw - tmpfs none rw")
+    mounts = parsed(f"7 1 0:1 / /{escaped} rw - tmpfs none rw")
     assert mounts[7].point == f"/{name}"
 
 
@@ -85,7 +89,7 @@ def test_no_text_upsets_the_parsers(text: str) -> None:
 
 
 def test_storage() -> None:
-    mounts = host_facts.parse_mounts(UNIFIED)
+    mounts = parsed(UNIFIED)
     limited = host_facts.storage("/var/lib/vserver", mounts[36], 100, 40)
     assert limited.project_quota and limited.restrictions == ("nosuid", "nodev")
     assert (limited.type, limited.size, limited.free) == ("xfs", 100, 40)
@@ -114,7 +118,7 @@ def test_mount_id() -> None:
     ids=["unified", "hybrid", "legacy"],
 )
 def test_cgroup_layouts(text: str, controllers: dict[str, str], mode: str, where: dict[str, str]) -> None:
-    layout = cgroup.parse_layout(text, controllers)
+    layout = cgroup.layout_of(mountinfo.parse(text), controllers)
     assert layout.mode == mode
     assert {name: str(layout.controllers[name]) for name in where} == where
     assert "pids" not in layout.controllers or mode == "unified", "only the top of a hierarchy counts"
@@ -216,8 +220,8 @@ def example(features: tuple[Feature, ...], runtimes: tuple[Runtime, ...] = ()) -
         architecture="x86_64",
         distribution={"id": "debian", "version": "12", "name": "Debian"},
         init="systemd",
-        cgroups=cgroup.parse_layout(UNIFIED, {"/sys/fs/cgroup": "cpu memory"}),
-        storage=host_facts.storage("/var/lib/vserver", host_facts.parse_mounts(UNIFIED)[36], 2, 1),
+        cgroups=cgroup.layout_of(mountinfo.parse(UNIFIED), {"/sys/fs/cgroup": "cpu memory"}),
+        storage=host_facts.storage("/var/lib/vserver", parsed(UNIFIED)[36], 2, 1),
         runtimes=runtimes,
         features=features,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import oci
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, mountinfo
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest, Limits
 
 
@@ -63,11 +63,11 @@ HYBRID = (
 
 
 def test_layouts() -> None:
-    unified = cgroup.parse_layout(UNIFIED, {"/sys/fs/cgroup": "cpu memory pids\n"})
+    unified = cgroup.layout_of(mountinfo.parse(UNIFIED), {"/sys/fs/cgroup": "cpu memory pids\n"})
     assert unified.mode == "unified"
     assert unified.controllers == dict.fromkeys(["cpu", "memory", "pids"], Path("/sys/fs/cgroup"))
     assert unified.tops == (Path("/sys/fs/cgroup"),)
-    hybrid = cgroup.parse_layout(HYBRID, {"/sys/fs/cgroup/unified": "hugetlb\n"})
+    hybrid = cgroup.layout_of(mountinfo.parse(HYBRID), {"/sys/fs/cgroup/unified": "hugetlb\n"})
     assert hybrid.mode == "hybrid"
     assert hybrid.controllers == {
         "hugetlb": Path("/sys/fs/cgroup/unified"),
@@ -76,7 +76,7 @@ def test_layouts() -> None:
         "memory": Path("/sys/fs/cgroup/memory"),
     }
     assert len(hybrid.tops) == 4 and hybrid.named == (Path("/sys/fs/cgroup/systemd"),)
-    legacy = cgroup.parse_layout(HYBRID.replace("cgroup2", "tmpfs"), {})
+    legacy = cgroup.layout_of(mountinfo.parse(HYBRID.replace("cgroup2", "tmpfs")), {})
     assert legacy.mode == "legacy"
     with pytest.raises(OSError, match="no cgroup2"):
         assert legacy.tree

@@ -170,7 +170,7 @@ def _channel() -> tuple[Channel, Channel]:
 def _fork(entry: Entry) -> int:
     """Fork, into the guest's own cgroup where that can be; else the child has to move."""
     with contextlib.suppress(OSError):
-        return cgroup.fork_beside(entry.layout, entry.now.pid)
+        return process.fork_into(entry.layout.tree / cgroup.of_process(entry.now.pid).lstrip("/"))
     return os.fork()
 
 

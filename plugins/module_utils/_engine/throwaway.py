@@ -14,14 +14,15 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from . import boot, enter, faults, files, lifecycle, output, store
 from .errors import Busy, Unsupported, VserverError
 from .joiner import Way
+from .kernel import mountinfo
+from .kernel.mountinfo import Mount
 from .site import Site
 
 #: Process 1: does nothing, and reaps what the command leaves behind.
@@ -47,7 +48,7 @@ def run(
     :class:`VserverError`.
     """
     if options["root"].get("method") == "host":
-        _require_whole_root(Path("/proc/self/mountinfo").read_text())
+        _require_whole_root(mountinfo.read())
     with contextlib.suppress(VserverError):  # which is told when guests are started
         sweep(site)
     name = f"run-{secrets.token_hex(4)}"
@@ -117,9 +118,9 @@ def sweep(site: Site) -> None:
         raise stays
 
 
-def _require_whole_root(mountinfo: str) -> None:
-    """Refuse a host whose programs are not in its root file system (pure, proc_pid_mountinfo(5))."""
-    if any(line.split(" ")[4] == "/usr" for line in mountinfo.splitlines()):
+def _require_whole_root(mounts: Iterable[Mount]) -> None:
+    """Refuse a host whose programs are not in its root file system (pure)."""
+    if any(mount.point == "/usr" for mount in mounts):
         raise Unsupported(
             "run a command over the host's own tree",
             why="its /usr is a file system of its own, and only the root file system comes along",

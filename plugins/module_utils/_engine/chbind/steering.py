@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from ..kernel import bpf, bpf_map
+from ..kernel import bpf, bpf_map, mountinfo
 from ..kernel.bpf_map import MapType
 from ..kernel.mount import mount
 from .policy import BindingPolicy
@@ -80,11 +80,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _is_bpf_file_system(path: Path) -> bool:
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mounted, _ignored, described = line.partition(" - ")
-        if mounted.split()[4] == str(path) and described.split()[0] == "bpf":
-            return True
-    return False
+    return any(each.point == str(path) and each.type == "bpf" for each in mountinfo.read())
 
 
 @contextlib.contextmanager

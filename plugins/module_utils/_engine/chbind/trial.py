@@ -10,6 +10,7 @@ forgets its cgroup2 as soon as a version 1 net_cls or net_prio group is in use, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from pathlib import Path
@@ -33,7 +34,7 @@ def takes_effect(cgroup: Path) -> bool:
     place = cgroup / f"vserver-trial-{os.getpid()}"
     place.mkdir()
     try:
-        child = process.fork_into(place)
+        child = _fork_into(place)
         if child == 0:
             os._exit(_try())
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -43,6 +44,22 @@ def takes_effect(cgroup: Path) -> bool:
     if status not in (_REFUSED, _ALLOWED):
         raise OSError(f"a process could not try {place}: it ended with status {status}")
     return status == _REFUSED
+
+
+def _fork_into(group: Path) -> int:
+    """A child in ``group``; before Linux 5.7 it moves there, and ends with status 255 when it may not."""
+    try:
+        return process.fork_into(group)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.E2BIG, errno.EINVAL):
+            raise
+    child = os.fork()
+    if child == 0:
+        try:
+            (group / "cgroup.procs").write_text("0")
+        except BaseException:
+            os._exit(255)
+    return child
 
 
 def _try() -> int:

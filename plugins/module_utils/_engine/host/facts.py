@@ -11,11 +11,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..kernel.mountinfo import Mount
+
 #: Mount options that change what a file system can hold for guests.
 _TELLING_OPTIONS = ("ro", "nosuid", "nodev", "noexec")
 #: How file systems spell an enforced project quota in their mount options (ext4, xfs).
 _PROJECT_QUOTA = {"prjquota", "pquota"}
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -70,34 +71,6 @@ class Storage:
     project_quota: bool
 
 
-@dataclass(frozen=True)
-class Mount:
-    """One line of mountinfo: mount point, file system type, source, and the options of mount and file system."""
-
-    point: str
-    type: str
-    source: str
-    options: frozenset[str]
-
-
-def parse_mounts(mountinfo: str) -> dict[int, Mount]:
-    """Return the mounts in the text of /proc/self/mountinfo by mount id (proc_pid_mountinfo(5))."""
-    found = {}
-    for line in mountinfo.splitlines():
-        left, separator, right = line.partition(" - ")
-        fields, rest = left.split(" "), right.split(" ")
-        if not separator or len(fields) < 6 or len(rest) < 3:
-            continue
-        options = frozenset(fields[5].split(",")) | frozenset(rest[2].split(","))
-        found[int(fields[0])] = Mount(_unescape(fields[4]), rest[0], _unescape(rest[1]), options)
-    return found
-
-
-def _unescape(text: str) -> str:
-    """mountinfo writes space, tab, newline and backslash as octal numbers of bytes."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
-
-
 def mount_id(fdinfo: str) -> int:
     """Return the mount a descriptor is on, from the text of /proc/self/fdinfo/FD (proc_pid_fdinfo(5))."""
     for line in fdinfo.splitlines():
@@ -109,6 +82,7 @@ def mount_id(fdinfo: str) -> int:
 
 def storage(path: str, mount: Mount, size: int, free: int) -> Storage:
     """Describe the file system of ``path``, which is on ``mount``."""
+    options = {*mount.options, *mount.of_type}
     return Storage(
         path=path,
         mount_point=mount.point,
@@ -116,8 +90,8 @@ def storage(path: str, mount: Mount, size: int, free: int) -> Storage:
         type=mount.type,
         size=size,
         free=free,
-        restrictions=tuple(option for option in _TELLING_OPTIONS if option in mount.options),
-        project_quota=bool(_PROJECT_QUOTA & mount.options),
+        restrictions=tuple(option for option in _TELLING_OPTIONS if option in options),
+        project_quota=bool(_PROJECT_QUOTA & options),
     )
 
 

@@ -9,12 +9,13 @@ import fcntl
 import os
 from pathlib import Path
 
-from ..kernel import mount, namespace
+from ..kernel import mount, mountinfo, namespace
+from ..kernel.mountinfo import Mount
 from ..kernel.syscall import libc
 from ..model import ID_COUNT, XID_MAX
 from ..site import Site
 from . import facts
-from .facts import Mount, Storage
+from .facts import Storage
 from .trial import in_child, nearest_directory, scratch
 
 #: Ids that no guest with an automatic xid has.
@@ -122,7 +123,7 @@ def storage(site: Site) -> Storage:
         room = os.fstatvfs(fd)
     finally:
         os.close(fd)
-    mounts = facts.parse_mounts(Path("/proc/self/mountinfo").read_text())
     # A mount outside of a chroot's view has no line.
-    found = mounts.get(number, Mount("/", "unknown", "unknown", frozenset()))
+    elsewhere = Mount(number, "/", "/", "unknown", "unknown")
+    found = next((mount for mount in mountinfo.read() if mount.id == number), elsewhere)
     return facts.storage(str(site.state), found, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)

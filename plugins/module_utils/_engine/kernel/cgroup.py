@@ -20,9 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .syscall import cloning, libc
+from . import mountinfo
+from .mountinfo import Mount
+from .syscall import libc
 
-_CLONE_INTO_CGROUP = 0x200000000
 #: What a delegated group hands to its new owner (cgroup-v2.rst, "Model of Delegation").
 _DELEGATED = ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
 #: What that may make below: no path longer than PATH_MAX, by names of 255 bytes, and no more than can be listed.
@@ -71,44 +72,40 @@ class Layout:
         return tuple(tops)
 
 
-def parse_layout(mountinfo: str, read_controllers: Mapping[str, str]) -> Layout:
-    """Derive the layout from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)); pure.
+def layout_of(mounts: Iterable[Mount], read_controllers: Mapping[str, str]) -> Layout:
+    """Derive the layout from what is mounted (pure).
 
     ``read_controllers`` maps a cgroup2 mount point to the text of its ``cgroup.controllers``.
     """
     unified: Path | None = None
     controllers: dict[str, Path] = {}
     named: list[Path] = []
-    for line in mountinfo.splitlines():
-        left, right = line.split(" - ", 1)
-        kind, _source, options = right.split(" ", 2)
-        fields = left.split(" ")
-        if fields[3] != "/":
+    for mount in mounts:
+        if mount.root != "/":
             continue
-        point = fields[4]
-        if kind == "cgroup2" and unified is None:
-            unified = Path(point)
-            controllers.update(dict.fromkeys(read_controllers.get(point, "").split(), unified))
-        elif kind == "cgroup":
-            names = [name for name in options.split(",") if name not in ("rw", "ro", "xattr", "none", "clone_children")]
+        if mount.type == "cgroup2" and unified is None:
+            unified = Path(mount.point)
+            controllers.update(dict.fromkeys(read_controllers.get(mount.point, "").split(), unified))
+        elif mount.type == "cgroup":
+            names = [name for name in mount.of_type if name not in ("rw", "ro", "xattr", "none", "clone_children")]
             if any(name.startswith("name=") for name in names):
-                named.append(Path(point))
+                named.append(Path(mount.point))
             for name in names:
                 if "=" not in name:
-                    controllers[name] = Path(point)
+                    controllers[name] = Path(mount.point)
     return Layout(unified, controllers, tuple(named))
 
 
 @functools.cache
 def layout() -> Layout:
     """The layout of this host, read from the kernel once a process."""
-    mountinfo = Path("/proc/self/mountinfo").read_text()
-    points = [line.split(" ")[4] for line in mountinfo.splitlines() if " - cgroup2 " in line]
+    mounts = mountinfo.read()
     texts = {}
-    for point in points:
-        with contextlib.suppress(OSError):
-            texts[point] = Path(point, "cgroup.controllers").read_text()
-    return parse_layout(mountinfo, texts)
+    for mount in mounts:
+        if mount.type == "cgroup2":
+            with contextlib.suppress(OSError):
+                texts[mount.point] = Path(mount.point, "cgroup.controllers").read_text()
+    return layout_of(mounts, texts)
 
 
 def create(where: Layout, group: str, inside: str = "") -> Path:
@@ -136,20 +133,6 @@ def _descend(path: Path, parts: Sequence[str]) -> Path:
         path = path / part
         path.mkdir(exist_ok=True)
     return path
-
-
-def fork_beside(where: Layout, pid: int) -> int:
-    """Fork as os.fork() does, the child beginning in the v2 group where ``pid`` is. Raises OSError when it cannot.
-
-    To move there takes an RCU grace period, 10 to 20 ms; to begin there takes none (CLONE_INTO_CGROUP, clone3(2)).
-    To be called from the only thread of a process. The child may not raise(3), for the C library does not know its id.
-    """
-    group = os.open(where.tree / of_process(pid).lstrip("/"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        arguments = struct.pack("=11Q", _CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, group)
-        return cloning(arguments)
-    finally:
-        os.close(group)
 
 
 def join(where: Layout, group: str, pid: int) -> None:

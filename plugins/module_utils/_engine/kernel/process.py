@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import select
@@ -18,9 +17,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from .syscall import prctl, syscall
+from .syscall import cloning, prctl, syscall
 
-_PIDFD_OPEN, _CLONE3 = 434, 435
+_PIDFD_OPEN = 434
 _CLONE_INTO_CGROUP = 1 << 33
 #: Of struct clone_args, from pidfd to set_tid_size: only exit_signal.
 _SIGCHLD = (0, 0, 0, int(signal.SIGCHLD), 0, 0, 0, 0, 0)
@@ -115,29 +114,18 @@ def wait_gone(pid: int, start: int, timeout: float) -> bool:
 
 
 def fork_into(group: Path) -> int:
-    """fork(2) of a process with one thread, whose child begins in a v2 cgroup; the child gets 0.
+    """Fork as os.fork() does, the child beginning in a v2 cgroup. Raises OSError when it cannot (before Linux 5.7).
 
-    To move there by itself would keep the child, and whoever changes cgroups, waiting for 10 ms and more. The child is
-    for a few plain calls: nothing of Python's own is told of the fork. Before Linux 5.7 it does move, and ends with
-    status 255 when it may not. Raises OSError.
+    To move there takes an RCU grace period, 10 to 20 ms, and keeps whoever changes cgroups waiting; to begin there
+    takes none (CLONE_INTO_CGROUP, clone3(2)). To be called from the only thread of a process. The child may not
+    raise(3), for the C library does not know its id, and nothing of Python's own is told of the fork.
     """
     directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # struct clone_args (include/uapi/linux/sched.h): flags, exit_signal and cgroup are not 0.
-        arguments = ctypes.create_string_buffer(struct.pack("=11Q", _CLONE_INTO_CGROUP, *_SIGCHLD, directory), 88)
-        return syscall(f"begin a process in {group}", _CLONE3, arguments)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.E2BIG, errno.EINVAL):
-            raise
+        return cloning(struct.pack("=11Q", _CLONE_INTO_CGROUP, *_SIGCHLD, directory))
     finally:
         os.close(directory)
-    child = os.fork()
-    if child == 0:
-        try:
-            (group / "cgroup.procs").write_text("0")
-        except BaseException:
-            os._exit(255)
-    return child
 
 
 def become_subreaper() -> None:
