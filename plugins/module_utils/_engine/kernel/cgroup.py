@@ -20,9 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import mountinfo
+from . import handle, mountinfo
 from .mountinfo import Mount
-from .syscall import libc
 
 #: What a delegated group hands to its new owner (cgroup-v2.rst, "Model of Delegation").
 _DELEGATED = ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
@@ -216,19 +215,15 @@ _FILEID_KERNFS = 0xFE  # include/linux/exportfs.h: a handle is the id of the gro
 
 
 def with_id(identity: int) -> Path | None:
-    """The v2 group with this id; None when it is gone or this process may not ask (open_by_handle_at(2))."""
+    """The v2 group with this id; None when it is gone or this process may not ask."""
     top = os.open(layout().tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        handle = struct.pack("=IiQ", 8, _FILEID_KERNFS, identity)
-        group = libc.open_by_handle_at(top, handle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with handle.opened(top, handle.made(_FILEID_KERNFS, struct.pack("=Q", identity))) as group:
+            return Path(os.readlink(f"/proc/self/fd/{group}"))
+    except OSError:
+        return None
     finally:
         os.close(top)
-    if group < 0:
-        return None
-    try:
-        return Path(os.readlink(f"/proc/self/fd/{group}"))
-    finally:
-        os.close(group)
 
 
 def _event(path: Path, key: str) -> bool | None:

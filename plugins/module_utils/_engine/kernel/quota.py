@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import handle
 from .syscall import check, libc
 
 _GET, _SET, _PROJECT = 0x800007, 0x800008, 2
@@ -29,8 +30,6 @@ _GET_ATTRIBUTES, _SET_ATTRIBUTES, _INHERIT = 0x801C581F, 0x401C5820, 0x200
 _ATTRIBUTES = struct.Struct("=5I8x")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: struct file_handle: length, type, and then MAX_HANDLE_SZ bytes.
-_HANDLE, _HANDLE_MAX, _AT_EMPTY_PATH = struct.Struct("=Ii"), 128, 0x1000
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,9 @@ def assign(top: Path, number: int) -> None:
     """
     with _opened(os.open(top, _DIRECTORY)) as fd:
         # Directories that are still to be looked into, as handles: neither open files nor a path, whatever their depth.
-        rest = [_handle(fd)]
+        rest = [handle.of(fd)]
         while rest:
-            with contextlib.suppress(FileNotFoundError), _by_handle(fd, rest.pop()) as directory:
+            with contextlib.suppress(FileNotFoundError), handle.opened(fd, rest.pop()) as directory:
                 rest += _assign_in(directory, number)
         _assign_one(fd, number, True)
 
@@ -115,7 +114,7 @@ def _assign_in(directory: int, number: int) -> list[bytes]:
             kind = os.fstat(fd).st_mode
             if stat.S_ISDIR(kind):
                 _assign_one(fd, number, True)  # first, so that what is made in it from now on belongs there
-                below.append(_handle(fd))
+                below.append(handle.of(fd))
             elif stat.S_ISREG(kind):
                 _assign_one(fd, number, False)
     return below
@@ -127,28 +126,6 @@ def _opened(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _handle(fd: int) -> bytes:
-    """What :func:`_by_handle` opens again, whatever becomes of the path (open_by_handle_at(2))."""
-    packed = ctypes.create_string_buffer(_HANDLE.pack(_HANDLE_MAX, 0), _HANDLE.size + _HANDLE_MAX)
-    mount = ctypes.c_int()
-    found = libc.name_to_handle_at(fd, b"", packed, ctypes.byref(mount), _AT_EMPTY_PATH)
-    check(found, "have a handle of a directory")
-    return packed.raw
-
-
-@contextlib.contextmanager
-def _by_handle(beside: int, handle: bytes) -> Iterator[int]:
-    """A directory of the file system that ``beside`` is in. Raises FileNotFoundError when it is gone."""
-    try:
-        opened = check(libc.open_by_handle_at(beside, handle, _DIRECTORY), "open a directory by its handle")
-    except OSError as error:
-        if error.errno == errno.ESTALE:
-            raise FileNotFoundError(errno.ENOENT, "it has been removed") from error
-        raise
-    with _opened(opened) as fd:
-        yield fd
 
 
 def _attributes(fd: int) -> tuple[int, int, int, int, int]:
