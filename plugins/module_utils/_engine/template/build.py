@@ -5,40 +5,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import stat
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from .. import faults
-from ..errors import InvalidInput, ToolFailed, VserverError
+from ..errors import InvalidInput
 from ..site import Site
-from . import apt_sources, cell, clean
+from . import apt_sources, archive, cell, clean
 from . import run as template_run
 from .apt_sources import Source
 from .run import BuildLog
 from .spec import Spec
 from .tree import Tree
 
-_CHUNK = 1 << 20
-_DOWNLOAD_TIMEOUT = 60
-# First bytes of a compressed archive → the program that opens it, and its Debian package.
-_COMPRESSIONS = (
-    (b"\x1f\x8b", "gzip", "gzip"),
-    (b"BZh", "bzip2", "bzip2"),
-    (b"\xfd7zXZ\x00", "xz", "xz-utils"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "zstd"),
-    (b"LZIP", "lzip", "lzip"),
-    (b"\x04\x22\x4d\x18", "lz4", "lz4"),
-    (b"\x89LZO", "lzop", "lzop"),
-    (b"\x5d\x00\x00", "lzma", "xz-utils"),
-)
 # What a root has at its top, one of them at least.
 _SIGNS_OF_A_ROOT = ("bin", "sbin", "usr")
 # What must not be a link or a file: a guest's own file systems are mounted there, and its settings written.
@@ -88,7 +71,7 @@ def plan(site: Site, spec: Spec) -> Plan:
     if spec.method == "directory":
         _check_directory(site, spec)
     elif not spec.is_url:
-        _check_archive(spec)
+        archive.check(spec)
     return Plan(spec)
 
 
@@ -172,37 +155,6 @@ def _debootstrap(build: Build) -> None:
         run_commands(build, [(*apt, "update"), (*apt, "dist-upgrade")])
 
 
-def _check_archive(spec: Spec) -> None:
-    with _open_archive(spec) as file:
-        _compression(spec, file)
-
-
-def _open_archive(spec: Spec) -> IO[bytes]:
-    """Open a local archive; a FIFO or a device is refused without waiting for it."""
-    try:
-        fd = os.open(spec.origin, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidInput(f"open the archive {spec.source}", why=error.strerror) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise InvalidInput(f"archive {spec.source} is not a regular file")
-    return open(fd, "rb")
-
-
-def _compression(spec: Spec, file: IO[bytes]) -> str | None:
-    """The program that opens the archive's compression, None for a plain archive; the position is kept."""
-    head = os.pread(file.fileno(), 512, 0)
-    if head.startswith(b"PK\x03\x04") or not head:
-        raise InvalidInput(
-            f"archive {spec.source} is {'a zip file' if head else 'empty'}", remedy="Give a tar archive."
-        )
-    for magic, program, package in _COMPRESSIONS:
-        if head.startswith(magic):
-            template_run.require(program, package)
-            return program
-    return None
-
-
 def _archive(build: Build) -> None:
     spec = build.plan.spec
     if spec.is_url:
@@ -211,67 +163,19 @@ def _archive(build: Build) -> None:
         file: IO[bytes] = open(path, "w+b")  # noqa: SIM115
     else:
         path = None
-        file = _open_archive(spec)
+        file = archive.opened(spec)
     with file:
         if spec.is_url:
-            _download(spec, file)
+            archive.download(spec, file)
         elif spec.checksum is not None:
             build.progress(f"check {spec.source}")
         if spec.checksum is not None:
-            _verify(spec, file)
+            archive.verify(spec, file)
         faults.reached("template:fetched")
         build.progress(f"unpack {spec.source}")
-        _unpack(build, file)
+        _run(build, archive.unpacking(spec, file, build.root), pass_fds=[file.fileno()])
     if path is not None:
         path.unlink()
-
-
-def _download(spec: Spec, file: IO[bytes]) -> None:
-    what = f"fetch {spec.source}"
-    try:
-        with urllib.request.build_opener().open(spec.origin, timeout=_DOWNLOAD_TIMEOUT) as answer:
-            while chunk := answer.read(_CHUNK):
-                try:
-                    file.write(chunk)
-                except OSError as error:
-                    raise VserverError(what, why=error.strerror, remedy="Free some disk space.") from error
-        file.flush()
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise ToolFailed(what, why=f"the server answered {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise ToolFailed(what, why=str(error.reason)) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ToolFailed(what, why=str(error) or type(error).__name__) from error
-
-
-def _verify(spec: Spec, file: IO[bytes]) -> None:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-    found = f"sha256:{digest.hexdigest()}"
-    if found != spec.checksum:
-        raise InvalidInput(
-            f"archive {spec.source} is not the one meant",
-            why=f"its checksum is {found}, not {spec.checksum}",
-            remedy="Somebody changed the archive, or the checksum is of another one.",
-        )
-
-
-def _unpack(build: Build, file: IO[bytes]) -> None:
-    """Unpack with GNU tar, which writes neither above the directory nor through links it has just made.
-
-    Extended attributes of overlayfs (``trusted.overlay.*``) stay out: they would mean something in a clone.
-    """
-    program = _compression(build.plan.spec, file)
-    argv = ["tar", "--extract", f"--file=/proc/self/fd/{file.fileno()}", f"--directory={build.root}"]
-    argv += ["--numeric-owner", "--same-owner", "--same-permissions", "--delay-directory-restore"]
-    argv += ["--acls", "--xattrs", "--xattrs-include=user.*", "--xattrs-include=security.capability"]
-    argv += ["--xattrs-exclude=user.overlay.*", "--warning=no-timestamp"]
-    if program is not None:
-        argv.append(f"--use-compress-program={program}")
-    _run(build, argv, pass_fds=[file.fileno()])
 
 
 def _check_directory(site: Site, spec: Spec) -> Path:
