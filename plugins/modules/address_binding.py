@@ -294,7 +294,7 @@ TARGETS = ("name", "unit", "cgroup")
 
 
 def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, services
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, service_target, services
 
     options = arguments.facet_options("binding", params)
     restart = params["restart"]
@@ -303,9 +303,9 @@ def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
             raise InvalidInput("a guest always has a binding", remedy="Use 'network: host' to give it every address.")
         return lifecycle.configure(site, params["name"], "binding", options, check=check, restart=restart)
     if params["unit"] is not None:
-        kind, name = services.unit_target(params["unit"])
+        kind, name = service_target.of_unit(params["unit"])
     else:
-        kind, name = services.cgroup_target(site, params["cgroup"])
+        kind, name = service_target.of_cgroup(site, params["cgroup"])
     if params["state"] == "absent":
         return services.absent(site, kind, name, check=check, restart=restart)
     return services.configure(site, kind, name, options, check=check, restart=restart)

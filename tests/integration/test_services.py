@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, service, services
+from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, service, service_target, services
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
@@ -124,8 +124,8 @@ def four_calls(site: Site, target: tuple[str, str], options: dict[str, Any] | No
 def test_a_cgroup_is_locked_and_released(site: Site, jobs: Jobs) -> None:
     jobs.serve()
     assert reached(OTHER) == OTHER and not is_free(OTHER)
-    target = services.cgroup_target(site, str(jobs.path))
-    assert target == services.cgroup_target(site, jobs.name) == ("cgroup", jobs.name)
+    target = service_target.of_cgroup(site, str(jobs.path))
+    assert target == service_target.of_cgroup(site, jobs.name) == ("cgroup", jobs.name)
     made = four_calls(site, target, {"addresses": [OWN, OWN6]})
     assert made.after["addresses"] == [f"{OWN}/32", f"{OWN6}/128"] and made.before["in_force"] is False
     assert made.subject["cgroup"] == jobs.name and "INET4_BIND" in made.subject["programs"]
@@ -182,7 +182,7 @@ def test_a_guest_and_a_service_never_have_one_address_unless_both_say_so(
 @pytest.mark.parametrize("text", ["", "/", "/sys", "../x", "vserver-tests", "vserver-tests/some/guest", "nosuch"])
 def test_a_cgroup_that_is_no_services_is_refused(site: Site, addresses: None, text: str) -> None:
     with pytest.raises(InvalidInput):
-        services.configure(site, *services.cgroup_target(site, text), {"addresses": [OWN]})
+        services.configure(site, *service_target.of_cgroup(site, text), {"addresses": [OWN]})
 
 
 @pytest.mark.parametrize(

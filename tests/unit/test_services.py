@@ -14,7 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import service, services, systemd, unit_start
+from ansible_collections.linux.vserver.plugins.module_utils._engine import (
+    service,
+    service_sockets,
+    services,
+    systemd,
+    unit_start,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import binding
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.sock_diag import Socket
@@ -178,9 +184,10 @@ def test_a_socket_at_another_place_is_told(
     protocol: str, address: str, port: int, own: Binding, misplaced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Socket(protocol, ip_address(address), port, False, 0, 1, 0)
-    monkeypatch.setattr(services, "_sockets", lambda unit, group: [found])
-    monkeypatch.setattr(services.listeners, "client_ports", lambda: range(32768, 61000))
-    reasons = services._misplaced(Service("unit", "a.service", own), None, Path("/group"))
+    monkeypatch.setattr(service_sockets, "held", lambda unit, group: [found])
+    monkeypatch.setattr(service_sockets.listeners, "client_ports", lambda: range(32768, 61000))
+    policy = services.policy(Service("unit", "a.service", own))
+    reasons = service_sockets.misplaced("a.service", policy, None, Path("/group"))
     assert bool(reasons) is misplaced
     if misplaced:
         assert f"{port}/{protocol}" in reasons[0]

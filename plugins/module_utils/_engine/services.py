@@ -12,18 +12,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import service, store, systemd
+from . import service, service_sockets, service_target, store, systemd
 from .chbind import attach as binding_attach
 from .chbind.policy import BindingPolicy, policy_of
 from .errors import Conflict, InvalidInput, Unsupported, VserverError
 from .facets import binding
 from .host import cgroups as host_cgroups
-from .host import listeners
 from .kernel import address, cgroup, sock_diag
 from .model import Binding
 from .outcome import Outcome
@@ -36,33 +34,6 @@ _FIRST = Binding(loopback="host")
 _OPTIONS = ("addresses", "loopback", "ping", "multicast", "shared")
 
 
-def unit_target(name: str) -> tuple[str, str]:
-    """The kind and the name of a service that is a unit. Raises :class:`InvalidInput`."""
-    systemd.require()
-    known = systemd.show(systemd.unit_name(name))
-    return "unit", systemd.unit_name(name) if known is None else known.name
-
-
-def cgroup_target(site: Site, text: str) -> tuple[str, str]:
-    """The kind and the name of a service that is a cgroup, given absolute or relative to the v2 tree's top.
-
-    Raises :class:`InvalidInput` when there is no such cgroup or it holds guests.
-    """
-    tree = cgroup.layout().tree
-    path = Path(os.path.normpath(tree / text))
-    inside = path.parts[: len(tree.parts)] == tree.parts and path != tree
-    name = str(path.relative_to(tree)) if inside else ""
-    if not inside or any(
-        f"{name}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{name}/") for ours in (site.cgroup, site.slice)
-    ):
-        raise InvalidInput(
-            f"cgroup {text!r} cannot be bound as a service of the host",
-            why="it is not below the top of the v2 tree, or guests are in it",
-            remedy=f"Give a path below {tree}; a guest is bound by its name.",
-        )
-    return "cgroup", name
-
-
 def configure(
     site: Site, kind: str, name: str, options: Mapping[str, Any], *, check: bool = False, restart: bool = False
 ) -> Outcome:
@@ -71,13 +42,7 @@ def configure(
     Programs act on a running service at once, but sockets that it has open stay where they are. Where that is another
     place, ``restart_required`` says so; with ``restart`` the unit is restarted. Raises :class:`VserverError`.
     """
-    guest = site.guest_of(name) if kind == "unit" else None
-    if guest is not None:
-        raise InvalidInput(
-            f"unit {name} cannot be bound as a service of the host",
-            why=f"it is guest {guest}",
-            remedy=f"A guest is bound by its name ('name: {guest}').",
-        )
+    service_target.refuse_guest(site, kind, name)
     with _locked(site, check):
         recorded = service.load(site, kind, name)
         wanted = Service(kind, name, _parse(options, recorded))
@@ -112,7 +77,7 @@ def absent(site: Site, kind: str, name: str, *, check: bool = False, restart: bo
         held: list[str] = []
         if group is not None and binding_attach.attached(group):
             before["in_force"] = True
-            held = [_place(found) for found in _sockets(unit, group)]
+            held = [service_sockets.place(found) for found in service_sockets.held(unit, group)]
         if kind == "unit" and systemd.drop_in(name).exists():
             before["drop_in"] = True
         if before and not check:
@@ -274,7 +239,7 @@ def _finish(
     restart: bool,
 ) -> Outcome:
     """Restart if that is asked for, possible and needed, and report."""
-    reasons = _misplaced(wanted, unit, group)
+    reasons = service_sockets.misplaced(wanted.name, policy(wanted), unit, group)
     if reasons and restart and unit is not None:
         if not check:
             systemd.restart(unit)
@@ -286,7 +251,7 @@ def _finish(
                     why="it was restarted, and " + ("does not run" if group is None else "is not bound"),
                     remedy=f"See 'systemctl status {wanted.name}'.",
                 )
-        changed, reasons = True, () if check else _misplaced(wanted, unit, group)
+        changed, reasons = True, () if check else service_sockets.misplaced(wanted.name, policy(wanted), unit, group)
         before, after = {**before, "restarted": False}, {**after, "restarted": True}
     differing = [key for key in after if before.get(key) != after[key]]
     return Outcome(
@@ -296,44 +261,6 @@ def _finish(
         _subject(wanted, group),
         reasons,
     )
-
-
-def _misplaced(wanted: Service, unit: Unit | None, group: Path | None) -> tuple[str, ...]:
-    """Sockets of the service that listen elsewhere than its binding has them, a sentence each."""
-    if group is None:
-        return ()
-    allowed, clients = policy(wanted), listeners.client_ports()
-    own = {*allowed.ipv4, *allowed.ipv6}
-    return tuple(
-        f"{wanted.name} listens on {_place(found)} since before it was bound"
-        for found in _sockets(unit, group)
-        if found.address not in own
-        and not (allowed.host_loopback and found.address.is_loopback)
-        and not (allowed.multicast and found.address.is_multicast)
-        and not (found.address.is_unspecified and found.protocol == "udp" and found.port in clients)
-    )
-
-
-def _sockets(unit: Unit | None, group: Path) -> list[sock_diag.Socket]:
-    """What a service listens on; the sockets of a socket unit are held by systemd."""
-    ports = unit.ports if unit is not None and unit.name.endswith(".socket") else None
-    links: set[str] = set()
-    for pid in cgroup.processes(group) if ports is None else [1]:
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(FileNotFoundError):
-                    links.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-    return [
-        found
-        for found in sock_diag.waiting()
-        if f"socket:[{found.inode}]" in links and (ports is None or found.port in ports)
-    ]
-
-
-def _place(found: sock_diag.Socket) -> str:
-    """A socket's address and port, as a person writes it (pure)."""
-    shown = f"[{found.address}]" if found.address.version == 6 else str(found.address)
-    return f"{shown}:{found.port}/{found.protocol}"
 
 
 def _description(of: Service | None) -> dict[str, Any]:
