@@ -26,7 +26,7 @@ PROGRAM = "/usr/sbin/vserver"
 PREFIXES: Mapping[str, tuple[str, ...]] = {"none": (), "sudo": ("sudo", "-n", "--"), "doas": ("doas", "-n", "--")}
 _LOCAL = ("local", "ansible.builtin.local")
 _DEFAULTS = ("smart", "ssh")
-_NOT_EXECUTED, _NOT_FOUND = 126, 127
+_USAGE, _NOT_EXECUTED, _NOT_FOUND = 2, 126, 127
 
 
 class Nothing(bytes):
@@ -105,10 +105,10 @@ def enter(
 def failure(status: int, stderr: bytes) -> str:
     """Why the program did not do it, and what to do (pure)."""
     said = to_text(stderr).strip() or f"exit status {status}"
-    if status == _NOT_FOUND or "invalid choice: 'task'" in said:
+    if status == _NOT_FOUND or (status == _USAGE and said.startswith(("usage:", "vserver:"))):
         return (
-            f"{said}. {PROGRAM} is missing on the host of the guest, or too old. "
-            "Role linux.vserver.host, or module linux.vserver.engine, installs it."
+            f"{said}. {PROGRAM} is missing on the host of the guest, or of another version than this collection. "
+            "Playbook linux.vserver.host, or module linux.vserver.engine, installs it."
         )
     if status == _NOT_EXECUTED or "this needs root" in said:
         return f"{said}. Log in to the host as root, or set vserver_host_become to sudo or doas."

@@ -21,27 +21,28 @@ _ASK = f"""
 import sys, importlib
 sys.path[:0] = [sys.argv[1], sys.argv[3]]
 from pathlib import Path
-from prefer import prefer
+from prefer import is_other, prefer
 engine = importlib.import_module("{_PACKAGE.replace("/", ".")}")
-print(prefer(engine, Path(sys.argv[2])), importlib.import_module(engine.__name__ + ".lifecycle").__file__)
+print(prefer(engine, Path(sys.argv[2])), is_other(engine, Path(sys.argv[2])))
+print(importlib.import_module(engine.__name__ + ".lifecycle").__file__)
 importlib.import_module(engine.__name__ + ".only_sent")
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the program has to be root's")
 @pytest.mark.parametrize(
-    ("what", "taken"),
+    ("what", "taken", "other"),
     [
-        ("same", True),
-        ("other source", False),
-        ("more sent", False),
-        ("writable", False),
-        ("another's", False),
-        ("no zip", False),
-        ("", False),
+        ("same", True, False),
+        ("other source", False, True),
+        ("more sent", False, False),
+        ("writable", False, False),
+        ("another's", False, False),
+        ("no zip", False, False),
+        ("", False, False),
     ],
 )
-def test_the_same_engine_is_taken_and_no_other(tmp_path: Path, what: str, taken: bool) -> None:
+def test_the_same_engine_is_taken_and_no_other(tmp_path: Path, what: str, taken: bool, other: bool) -> None:
     sources = engine_file.sources()
     sent, program = tmp_path / "sent.zip", tmp_path / "vserver"
     (tmp_path / "prefer.py").write_bytes(Path(compiled.__file__).read_bytes())
@@ -62,7 +63,7 @@ def test_the_same_engine_is_taken_and_no_other(tmp_path: Path, what: str, taken:
     command = [sys.executable, "-I", "-c", _ASK, str(sent), str(program), str(tmp_path)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     place = f"{program}/vserver/lifecycle.pyc" if taken else f"{sent}/{_PACKAGE}/lifecycle.py"
-    assert answer == [str(taken), place]
+    assert answer == [str(taken), str(other), place]
 
 
 def test_a_checkout_is_left_alone(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ def perform(
 ) -> None:
     """What :func:`change` does with a module whose arguments have been read."""
     outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
-    for text in outcome.warnings:
-        module.warn(text)
     about = subject if isinstance(subject, str) else subject(module.params)
+    for text in (*outcome.warnings, *(_another_program() if about == "guest" else ())):
+        module.warn(text)
     result: dict[str, Any] = {"changed": outcome.changed, about: outcome.subject}
     if about in ("guest", "service"):
         result["restart_required"] = bool(outcome.restart_required)
@@ -127,9 +127,8 @@ def change_all(
         "guests": [each.outcome.subject for each in results if each.outcome.subject],
         "results": [_result(each) for each in results],
     }
-    for each in results:
-        for text in each.outcome.warnings:
-            module.warn(text)
+    for text in (*(text for each in results for text in each.outcome.warnings), *_another_program()):
+        module.warn(text)
     if module._diff:
         answer["diff"] = [
             {
@@ -169,6 +168,17 @@ def inform(
     """Run a module that only looks; ``read`` returns the result's keys."""
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
     module.exit_json(changed=False, **_guarded(module, lambda: read(Site(), dict(module.params))))
+
+
+def _another_program() -> tuple[str, ...]:
+    """What to say of a host whose program is not this collection's."""
+    program = Site().program
+    if not compiled.is_other(_engine, program):
+        return ()
+    return (
+        f"{program} on host {os.uname().nodename} is of another version than this collection. It is what enters "
+        "guests, and what systemd starts them with: run playbook linux.vserver.host, or module linux.vserver.engine.",
+    )
 
 
 def _guarded(module: AnsibleModule, call: Callable[[], Any]) -> Any:
