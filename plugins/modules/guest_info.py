@@ -125,6 +125,13 @@ guests:
       returned: always
       type: int
       sample: 23068672
+    own_uptime:
+      description:
+        - Whether it is up since its own boot, by a time namespace, and not since the host's.
+        - V(none) when it is not running.
+      returned: always
+      type: bool
+      sample: true
     disk_bytes:
       description: Space on disk that is its own, without what it shares with its template.
       returned: when V(disk) is in O(gather)

@@ -86,7 +86,7 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
     if start is None:
         raise VserverError(f"start guest {guest.name}", why="its first process ended before init ran")
     creator = process.executable(pid)
-    runtime.start(site, path, guest.name)
+    runtime.start(site, path, guest.name, pid)
     # The runtime answers before its process in the guest has executed init, and until then takes signals meant for it.
     if not process.wait_executed(pid, creator, _EXECUTE_TIMEOUT):
         raise VserverError(f"start guest {guest.name}", why=f"its init has not run after {_EXECUTE_TIMEOUT:.0f} s")

@@ -15,7 +15,7 @@ from . import accounting, running, store
 from .errors import InvalidInput, VserverError
 from .facets import binding, root
 from .facets.order import FACETS
-from .kernel import capability, cgroup
+from .kernel import capability, cgroup, namespace
 from .model import Guest, Limits
 from .running import Running
 from .site import Site
@@ -94,6 +94,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
         "started_at": now.started_at if now else None,
         "processes": len(cgroup.processes(running.group(site, name))) if now else 0,
         "memory_bytes": accounting.memory(site, name) if now else 0,
+        "own_uptime": _own_uptime(now),
         "restart_required": bool(reasons),
         "restart_reasons": list(reasons),
     }
@@ -135,6 +136,12 @@ def _rlimits(limits: Limits) -> dict[str, dict[str, int | str]]:
 def _bounding(now: Running | None) -> list[str] | None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return None if now is None else list(capability.bounding(now.pid))
+    return None
+
+
+def _own_uptime(now: Running | None) -> bool | None:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return None if now is None else namespace.has_time() and not namespace.shared(now.pid, "time")
     return None
 
 

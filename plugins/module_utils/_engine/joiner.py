@@ -99,8 +99,9 @@ def join(entry: Entry, streams: Mapping[int, int], send: int, channel: Channel |
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), pair)  # while a hard limit may still rise
         process.hide()
         sys.meta_path.clear()  # whatever was imported now would be the guest's
-        shifted = entry.now.guest.context.user_namespace
-        namespace.enter_all(entry.process, _NAMESPACES | (namespace.CLONE_NEWUSER if shifted else 0))
+        user = namespace.CLONE_NEWUSER if entry.now.guest.context.user_namespace else 0
+        timing = namespace.CLONE_NEWTIME if namespace.has_time() else 0
+        namespace.enter_all(entry.process, _NAMESPACES | user | timing)
         os.close(entry.process)
         environment = _confine(entry)
         signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # from here on the command gets them

@@ -9,6 +9,7 @@ kernel cleans up when the guest is gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -47,6 +48,8 @@ def create(site: Site, guest: Guest, path: str) -> int:
             os.close(receive)
             _prepare(site, guest)
             _leave_behind(bundle / "null")
+            with contextlib.suppress(OSError):  # a kernel without shows the host's uptime, which guest_info tells
+                namespace.begin_time()
             landlock.scope_abstract_sockets()  # last: whoever is in a Landlock domain may be kept from mounting
             os.execv(argv[0], argv)
         except BaseException as error:

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import files
 from .errors import ToolFailed, Unsupported, VserverError
 from .host import runtimes as host_runtimes
 from .host.facts import errors_in_log
+from .kernel import namespace
 from .site import Site
 
 _CHOICE = ".runtime.json"
@@ -60,7 +62,15 @@ def state(site: Site, name: str) -> list[tuple[str, Path]]:
     return [(path, place) for path, place in found if place.exists()]
 
 
-def _run(site: Site, path: str, name: str, attempt: str, arguments: Sequence[str]) -> None:
+def _run(
+    site: Site,
+    path: str,
+    name: str,
+    attempt: str,
+    arguments: Sequence[str],
+    before: Callable[[], None] | None = None,
+) -> None:
+    """Call the runtime, whose process does ``before`` first."""
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
     try:
@@ -71,6 +81,7 @@ def _run(site: Site, path: str, name: str, attempt: str, arguments: Sequence[str
             text=True,
             timeout=_TIMEOUT,
             check=False,
+            preexec_fn=before,
         )
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
@@ -86,9 +97,13 @@ def log_errors(log: Path) -> str:
         return ""
 
 
-def start(site: Site, path: str, name: str) -> None:
-    """Have the created container's process 1 execute the guest's init."""
-    _run(site, path, name, "start", ["start", name])
+def start(site: Site, path: str, name: str, pid: int) -> None:
+    """Have the created container's process 1, ``pid``, execute the guest's init.
+
+    In the guest's time: a runtime knows process 1 by when it started, which each time namespace counts from elsewhere.
+    """
+    inside = functools.partial(namespace.enter, pid, "time", namespace.CLONE_NEWTIME) if namespace.has_time() else None
+    _run(site, path, name, "start", ["start", name], inside)
 
 
 def delete(site: Site, name: str) -> None:

@@ -11,6 +11,7 @@ is removed.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from . import cgroups, filesystem
 from .facts import Feature
 from .trial import in_child
 
-_CLONE_NEWTIME, _CLONE_NEWCGROUP, _CLONE_NEWIPC, _CLONE_NEWPID = 0x00000080, 0x02000000, 0x08000000, 0x20000000
+_CLONE_NEWCGROUP, _CLONE_NEWIPC, _CLONE_NEWPID = 0x02000000, 0x08000000, 0x20000000
 _PIDFD_OPEN = 434
 
 
@@ -69,7 +70,11 @@ def _namespaces(site: Site) -> str:
 
 
 def _time_namespaces(site: Site) -> str:
-    return _unshare(_CLONE_NEWTIME)
+    def act() -> str:
+        namespace.begin_time()
+        return f"{time.clock_gettime(time.CLOCK_BOOTTIME):.0f} s since the boot of a new one"
+
+    return in_child(act)
 
 
 def _openat2(site: Site) -> str:

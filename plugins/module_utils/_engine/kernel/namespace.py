@@ -1,14 +1,16 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Namespaces: leaving the caller's, and user namespaces that exist only as an id mapping."""
+"""Namespaces: leaving the caller's, joining others', and user namespaces that exist only as an id mapping."""
 
 from __future__ import annotations
 
 import os
+import time
 
 from .syscall import check, libc
 
+CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -37,6 +39,46 @@ def enter_all(process: int, flags: int) -> None:
     A PID namespace takes effect on children only. Raises OSError; ProcessLookupError when the process is gone.
     """
     check(libc.setns(process, flags), "enter the namespaces")
+
+
+def has_time() -> bool:
+    """Whether this kernel has time namespaces (CONFIG_TIME_NS, ≥ 5.6)."""
+    return os.path.exists("/proc/self/ns/time")
+
+
+def shared(pid: int, kind: str) -> bool:
+    """Whether process ``pid`` is in the caller's namespace of ``kind``. Raises FileNotFoundError when it is gone."""
+    return os.stat(f"/proc/{pid}/ns/{kind}").st_ino == os.stat(f"/proc/self/ns/{kind}").st_ino
+
+
+def begin_time() -> None:
+    """Enter a new time namespace, whose monotonic clock and time since boot begin now (time_namespaces(7)).
+
+    Entered, and not left to the children: older kernels let no process whose children are to be in another one make
+    threads, nor a program that it executes. The caller stays where it is when OSError is raised.
+    """
+    before = os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        unshare(CLONE_NEWTIME)
+        try:
+            with open("/proc/self/timens_offsets", "w") as file:
+                file.write(f"monotonic {_back_to_zero(time.CLOCK_MONOTONIC)}\n")
+                file.write(f"boottime {_back_to_zero(time.CLOCK_BOOTTIME)}\n")
+            new = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            check(libc.setns(before, CLONE_NEWTIME), "stay in the time namespace")
+            raise
+        try:
+            check(libc.setns(new, CLONE_NEWTIME), "enter the time namespace")
+        finally:
+            os.close(new)
+    finally:
+        os.close(before)
+
+
+def _back_to_zero(clock: int) -> str:
+    """The offset that takes a clock back to 0, as seconds and the nanoseconds that are added to them."""
+    return "{} {}".format(*divmod(-time.clock_gettime_ns(clock), 1_000_000_000))
 
 
 def become_root(user: int) -> None:
