@@ -137,11 +137,22 @@ def test_a_very_deep_tree_is_counted_and_removed(guests: Guests, site: Site) -> 
     assert not site.guest("hostile").exists()
 
 
+def _klogctl(action: int) -> str:
+    call = f"ctypes.CDLL(None).klogctl({action}, ctypes.create_string_buffer(64), 64)"
+    return f"python3 -c 'import ctypes, sys; sys.exit({call} < 0)'"
+
+
 FORBIDDEN = {
     # Its root can take a mask off: it has CAP_SYS_ADMIN over its own mounts. What is below is the host root's.
     "read the kernel's memory": "umount /proc/kcore; head -c 1 /proc/kcore",
     "read the kernel's symbols": "umount /proc/kallsyms; grep -qv '^0* ' /proc/kallsyms",
     "read the kernel's log": "dmesg",
+    "read the kernel's log by syslog(2)": _klogctl(3),
+    "ask for the size of the kernel's log": _klogctl(10),
+    "read the kernel's log in /proc": "umount /proc/kmsg; head -c 1 /proc/kmsg",
+    "read the kernel's log in a /proc of its own": "mount -t proc proc /mnt && head -c 1 /mnt/kmsg",
+    "read the kernel's log by its device": "head -c 1 /dev/kmsg",
+    "make the device of the kernel's log": "mknod /dev/kmsg c 1 11",
     "change a setting of the kernel": "umount /proc/sys; echo 1 > /proc/sys/kernel/panic",
     "press a magic key": "umount /proc/sysrq-trigger; echo h > /proc/sysrq-trigger",
     "make sysfs writable": "mount -o remount,rw /sys",
@@ -179,3 +190,48 @@ def test_abstract_sockets_of_the_host_are_out_of_reach(guests: Guests) -> None:
         answer = guests.site.guest("hostile") / "root/upper/answer"
         eventually(lambda: answer.exists() and answer.read_text(), "the guest does not answer")
         assert answer.read_text().strip() == str(errno.EPERM)
+
+
+#: In a guest: a line for each process that its /proc and one of its own mounting show, with owner and command; then how
+#: signals and a pidfd for the given process ids are refused.
+LOOK_AROUND = """
+import ctypes, errno, os, signal, subprocess, sys
+subprocess.run(["mount", "-t", "proc", "proc", "/mnt"], check=True)
+for top in ("/proc", "/mnt"):
+    for name in filter(str.isdigit, os.listdir(top)):
+        try:
+            print(os.stat(f"{top}/{name}").st_uid, repr(open(f"{top}/{name}/cmdline").read()[:40]))
+        except FileNotFoundError:
+            pass
+for pid in map(int, sys.argv[1:]):
+    assert not os.path.exists(f"/proc/{pid}") and not os.path.exists(f"/mnt/{pid}"), pid
+    for act in (lambda: os.kill(pid, 0), lambda: os.kill(pid, signal.SIGKILL), lambda: os.pidfd_open(pid),
+                lambda: os.sched_getaffinity(pid), lambda: os.getpriority(os.PRIO_PROCESS, pid)):
+        try:
+            act()
+        except OSError as error:
+            assert error.errno == errno.ESRCH, error
+        else:
+            raise AssertionError(pid)
+"""
+
+
+def test_processes_of_others_are_not_there(guests: Guests) -> None:
+    neighbour = guests.start("neighbour", init=["/bin/sleep", "40404"])
+    guests.start("hostile", init=SLEEP)
+    others = (str(neighbour["pid"]), str(os.getpid()))
+    seen = guests.run("hostile", "python3", "-c", LOOK_AROUND, *others).splitlines()
+    assert len(seen) == 4 and {line.split()[0] for line in seen} == {"0"}  # init and the looker, each twice
+    assert "40404" not in "".join(seen)
+
+
+def test_mounts_of_others_are_not_there(guests: Guests) -> None:
+    guests.start("neighbour", init=SLEEP)
+    for method in ("overlay", "copy"):
+        guests.start(f"hostile-{method}", init=SLEEP, method=method)
+        for file in ("mountinfo", "mounts", "mountstats"):
+            told = guests.run(f"hostile-{method}", "cat", f"/proc/1/{file}", f"/proc/self/{file}")
+            assert " /proc " in told and "neighbour" not in told
+            # A bind names its source; an overlay names what it is told.
+            names_places = "/guests/" in told or "/run/" in told
+            assert names_places is (method == "copy" and file == "mountinfo")

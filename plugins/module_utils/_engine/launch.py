@@ -26,6 +26,9 @@ from .site import Site
 #: Where the bundle's mounts go; empty directories on the host.
 MOUNT_POINTS = ("lower", "writable", "root", "sys", "null")
 
+#: Lower, upper and work directory of an overlay, relative to the bundle: the guest's mountinfo tells of no other place.
+_LAYERS = (Path("lower"), Path("writable/upper"), Path("writable/work"))
+
 #: Directories of the guest's root that something is mounted on.
 _MOUNTED_ON = ("dev", "proc", "run", "sys")
 
@@ -91,6 +94,7 @@ def _prepare(site: Site, guest: Guest) -> None:
     mapping = namespace.user_namespace(guest.base_id, ID_COUNT) if shifted else None
     namespace.unshare(namespace.CLONE_NEWNS)
     mount.make_private()
+    os.chdir(bundle)
     target = bundle / "root"
 
     def layer(source: Path, point: Path, readonly: bool = False) -> None:
@@ -103,16 +107,14 @@ def _prepare(site: Site, guest: Guest) -> None:
         # Not shifted: what the host's users own is nobody's in the guest, so its root may read what everybody may.
         mount.bind(Path("/"), bundle / "lower")
         mount.bind(clone, bundle / "writable")
-        mount.overlay(
-            target, bundle / "lower", bundle / "writable/upper", bundle / "writable/work", filesystem.OVERLAY, 0
-        )
+        mount.overlay(target, *_LAYERS, filesystem.OVERLAY, 0)
     elif guest.root.method == "overlay":
         layer(root.template_root(site, guest.root), bundle / "lower", readonly=True)
         layer(clone, bundle / "writable")
-        upper, work = bundle / "writable/upper", bundle / "writable/work"
-        mount.overlay(target, bundle / "lower", upper, work, filesystem.OVERLAY, guest.base_id if shifted else 0)
+        mount.overlay(target, *_LAYERS, filesystem.OVERLAY, guest.base_id if shifted else 0)
     else:
         layer(clone / "rootfs", target)
+    os.chdir("/")
     mount.bind(Path("/sys"), bundle / "sys")
     _refuse_planted(guest, target)
 
