@@ -132,6 +132,12 @@ guests:
       returned: always
       type: bool
       sample: true
+    lxcfs:
+      description:
+        - Whether files of lxcfs show it its own memory, processors and load. V(none) when it is not running.
+      returned: always
+      type: bool
+      sample: false
     disk_bytes:
       description: Space on disk that is its own, without what it shares with its template.
       returned: when V(disk) is in O(gather)

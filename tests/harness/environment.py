@@ -34,6 +34,7 @@ PACKAGES = {
     "go": "golang-go",
     "groff": "groff-base",
     "ip": "iproute2",
+    "lxcfs": "lxcfs",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
     "psql": "postgresql-client",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from . import templates
+from .guests import eventually
 from .systemd_host import SystemdHost, booted
 
 #: A process 1 that says goodbye.
@@ -82,3 +84,46 @@ def test_guests_start_and_stop_with_the_host(host: SystemdHost) -> None:
     assert goodbyes(host) == set() and running(host) == {"one", "two", "three"}, "not back after a loss of power"
     host.run("vserver", "stop", "--all")
     assert running(host) == set() and goodbyes(host) == {"one", "two", "three"}
+
+
+def shows_lxcfs(host: SystemdHost) -> bool:
+    """What guest_info says of guest one, which has to have a /proc/meminfo that can be read."""
+    told = json.loads(host.run("vserver", "status", "--json", "one"))
+    host.run("vserver", "exec", "one", "--", "cat", "/proc/meminfo")
+    return bool(told[0]["lxcfs"])
+
+
+def test_lxcfs_dies_and_comes_back(host: SystemdHost) -> None:
+    def role(lxcfs: bool) -> dict[str, object]:
+        wanted = {"vserver_host_sysctls": {}, "vserver_host_lxcfs": lxcfs}
+        return {"ansible.builtin.include_role": {"name": "linux.vserver.host"}, "vars": wanted}
+
+    host.play(role(True))
+    assert "changed=0 " in host.play(role(True))
+    templates.tiny_tree(host.root / "srv/tree", ["sh", "sleep", "cat"])
+    host.play(
+        {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
+        {"linux.vserver.clone": {"name": "one", "template": "tiny"}},
+        {"linux.vserver.context": {"name": "one", "init": INIT, "autostart": True, "state": "started"}},
+    )
+    unit = "vserver-lxcfs.service"
+    assert shows_lxcfs(host)
+    pid = host.run("systemctl", "show", "--value", "--property=MainPID", unit)
+    host.run("systemctl", "kill", "--signal=KILL", unit)
+    eventually(
+        lambda: host.exec("systemctl", "show", "--value", "--property=MainPID", unit).stdout.strip() not in ("0", pid),
+        "lxcfs is not started again",
+    )
+    eventually(lambda: host.exec("systemctl", "is-active", unit).stdout == "active\n", "it is not ready again")
+    assert shows_lxcfs(host)
+    host.run("systemctl", "reload", unit)
+    assert shows_lxcfs(host)
+    host.run("systemctl", "stop", unit)
+    assert not shows_lxcfs(host)
+    host.run("systemctl", "start", unit)
+    assert shows_lxcfs(host)
+    host.reboot()
+    assert shows_lxcfs(host)
+    host.play(role(False))
+    assert not shows_lxcfs(host) and host.exec("systemctl", "cat", unit).returncode
+    assert "changed=0 " in host.play(role(False))

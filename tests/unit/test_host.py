@@ -69,7 +69,7 @@ def parsed(text: str) -> dict[int, mountinfo.Mount]:
 def test_mounts() -> None:
     mounts = parsed(UNIFIED)
     assert mounts[30].point == "/" and mounts[30].type == "ext4" and mounts[30].source == "/dev/vda1"
-    assert mounts[37].point == "/mnt/with space"
+    assert mounts[37].point == "/mnt/with space" and mounts[33].device == "0:27"
     assert "errors=remount-ro" in mounts[30].of_type and "relatime" in mounts[30].options
 
 

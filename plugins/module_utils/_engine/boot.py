@@ -9,9 +9,10 @@ import contextlib
 import datetime
 import os
 
-from . import faults, files, host_addresses, launch, oci, running, runtime, seccomp, store
+from . import faults, files, host_addresses, launch, oci, proc_view, running, runtime, seccomp, store
 from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
+from .host import lxcfs
 from .kernel import cgroup, process
 from .limits import share
 from .model import Guest
@@ -76,12 +77,16 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
     faults.reached("start:addresses-up")
     _write_bundle(site, guest, layout)
     faults.reached("start:bundle-written")
-    pid = launch.create(site, guest, path)
+    shows = lxcfs.answering(site)
+    pid = launch.create(site, guest, path, own_time=shows is None)  # lxcfs tells times since the host's boot
     faults.reached("start:created")
     if guest.context.user_namespace:
         cgroup.delegate(running.group(site, guest.name), guest.base_id)
     binding.verify(guest, pid)
     limits.enforce(site, guest, pid)
+    if shows is not None:
+        with contextlib.suppress(OSError):  # it is a view only; guest_info tells
+            proc_view.renew(site, pid, shows)
     start = process.start_ticks(pid)
     if start is None:
         raise VserverError(f"start guest {guest.name}", why="its first process ended before init ran")

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import accounting, running, store
+from . import accounting, proc_view, running, store
 from .errors import InvalidInput, VserverError
 from .facets import binding, root
 from .facets.order import FACETS
@@ -95,6 +95,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
         "processes": len(cgroup.processes(running.group(site, name))) if now else 0,
         "memory_bytes": accounting.memory(site, name) if now else 0,
         "own_uptime": _own_uptime(now),
+        "lxcfs": _shows_lxcfs(site, now),
         "restart_required": bool(reasons),
         "restart_reasons": list(reasons),
     }
@@ -142,6 +143,12 @@ def _bounding(now: Running | None) -> list[str] | None:
 def _own_uptime(now: Running | None) -> bool | None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return None if now is None else namespace.has_time() and not namespace.shared(now.pid, "time")
+    return None
+
+
+def _shows_lxcfs(site: Site, now: Running | None) -> bool | None:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return None if now is None else proc_view.shown(site, now.pid)
     return None
 
 

@@ -33,8 +33,10 @@ _LAYERS = (Path("lower"), Path("writable/upper"), Path("writable/work"))
 _MOUNTED_ON = ("dev", "proc", "run", "sys")
 
 
-def create(site: Site, guest: Guest, path: str) -> int:
+def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
     """Create the guest's container from its bundle, and return the host's pid of its process 1, not yet executing init.
+
+    * own_time: time since boot begins now for it, where the kernel can
 
     Process 1 becomes a child of the next subreaper above the runtime, or of the host's process 1.
     Raises :class:`VserverError`.
@@ -51,8 +53,9 @@ def create(site: Site, guest: Guest, path: str) -> int:
             os.close(receive)
             _prepare(site, guest)
             _leave_behind(bundle / "null")
-            with contextlib.suppress(OSError):  # a kernel without shows the host's uptime, which guest_info tells
-                namespace.begin_time()
+            if own_time:
+                with contextlib.suppress(OSError):  # a kernel without shows the host's uptime, which guest_info tells
+                    namespace.begin_time()
             landlock.scope_abstract_sockets()  # last: whoever is in a Landlock domain may be kept from mounting
             os.execv(argv[0], argv)
         except BaseException as error:

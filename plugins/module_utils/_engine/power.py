@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from . import boot, ending, guest_unit, host_addresses, running, runtime, supervise
+from . import boot, ending, guest_unit, host_addresses, proc_view, running, runtime, supervise
 from .chbind.policy import loopback_addresses
 from .errors import VserverError
 from .host import listeners
@@ -25,7 +25,11 @@ def starts(state: str, was: str) -> bool:
 
 
 def in_the_way(site: Site, guest: Guest) -> tuple[str, ...]:
-    """What of the host holds ports that a guest about to start could want."""
+    """What is wrong with the host for a guest about to start: programs that hold its ports, an lxcfs that is dead."""
+    return (*_holding_ports(site, guest), *proc_view.warnings(site, guest.name))
+
+
+def _holding_ports(site: Site, guest: Guest) -> tuple[str, ...]:
     if guest.binding.network == "host":
         return ()
     own = {ipaddress.ip_interface(text).ip for text in host_addresses.wanted(guest)}

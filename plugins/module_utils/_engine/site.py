@@ -51,6 +51,11 @@ class Site:
         """Where what steers packets to wildcard listeners is pinned, in a bpf file system of its own."""
         return self.run / ".bpf" / "steering"
 
+    @property
+    def lxcfs(self) -> Path:
+        """Where lxcfs is mounted if guests are to show what it tells; its directory is closed to everybody but root."""
+        return self.run / ".lxcfs" / "mount"
+
     def bundle(self, name: str) -> Path:
         """The generated bundle and run state of one guest."""
         return self.run / name

@@ -208,6 +208,10 @@ def _guest_unit(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME")
 
 
+def _lxcfs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wait", metavar="SECONDS", type=_seconds, default=0.0, help="for its answer, so long (0)")
+
+
 #: Command → its group, what it does, and what fills its parser.
 _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": ("look", "show all guests of this host", _list),
@@ -231,6 +235,7 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
     "task": ("", "for the connection plugin: run a command in a running guest, as its root", _task),
     "bind-unit": ("service", "for systemd: bind the unit this runs in", _bind_unit),
     "guest-unit": ("service", "for systemd: a step of the unit that a guest is", _guest_unit),
+    "lxcfs": ("service", "have running guests show what the lxcfs of now tells, or nothing of a dead one", _lxcfs),
 }
 
 

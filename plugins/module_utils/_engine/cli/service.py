@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import guest_unit, unit_start
+from .. import guest_unit, proc_view, unit_start
 from ..site import Site
 
 
@@ -21,4 +21,9 @@ def _guest_unit(site: Site, arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"bind-unit": _bind_unit, "guest-unit": _guest_unit}
+def _lxcfs(site: Site, arguments: argparse.Namespace) -> int:
+    proc_view.renew_all(site, arguments.wait)
+    return 0
+
+
+COMMANDS = {"bind-unit": _bind_unit, "guest-unit": _guest_unit, "lxcfs": _lxcfs}

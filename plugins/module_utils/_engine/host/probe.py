@@ -19,7 +19,7 @@ from typing import Any
 
 from ..kernel import cgroup
 from ..site import Site
-from . import facts, filesystem, probes
+from . import facts, filesystem, lxcfs, probes
 from .facts import Feature, Runtime, Storage
 from .probes import Probe
 from .runtimes import SEARCH, begin_runtimes, preferred, runtime_paths, runtimes
@@ -154,4 +154,5 @@ _OTHERS: tuple[Probe, ...] = (
     Probe("mmdebstrap", _tool("mmdebstrap"), "package mmdebstrap (Debian, Ubuntu, Fedora; EPEL for RHEL)"),
     Probe("debootstrap", _tool("debootstrap"), "package debootstrap (Debian, Ubuntu, Fedora; EPEL for RHEL)"),
     Probe("systemd", _systemd, "a host booted by systemd"),
+    Probe("lxcfs", lxcfs.require_answer, "vserver_host_lxcfs of role host, for guests that see their own limits"),
 )

@@ -26,15 +26,15 @@ _STALE = 3600.0
 _PR_SET_PDEATHSIG = 1
 
 
-def in_child(act: Callable[[], str]) -> str:
+def in_child(act: Callable[[], str], patience: float = _PATIENCE) -> str:
     """Run ``act`` in a forked child and return what it returns.
 
-    Raises OSError with the child's errno and words when ``act`` raises, or when it has not ended in half a minute.
+    Raises OSError with the child's errno and words when ``act`` raises, or has not ended in ``patience`` seconds.
     """
-    return begin(act)()
+    return begin(act, patience)()
 
 
-def begin(act: Callable[[], str]) -> Callable[[], str]:
+def begin(act: Callable[[], str], patience: float = _PATIENCE) -> Callable[[], str]:
     """Start ``act`` in a forked child; the returned function waits for it and must be called. See :func:`in_child`."""
     parent = os.getpid()
     receive, send = os.pipe()
@@ -51,7 +51,7 @@ def begin(act: Callable[[], str]) -> Callable[[], str]:
 
     def finish() -> str:
         try:
-            text = _read(receive)
+            text = _read(receive, patience)
         finally:
             os.close(receive)
             os.kill(child, signal.SIGKILL)
@@ -73,12 +73,12 @@ def _attempt(act: Callable[[], str]) -> dict[str, Any]:
         return {"error": str(error) or type(error).__name__}
 
 
-def _read(receive: int) -> str:
+def _read(receive: int, patience: float) -> str:
     """All that comes through the pipe until it closes; empty when that takes too long."""
     poll = select.poll()
     poll.register(receive, select.POLLIN)
     parts: list[bytes] = []
-    while poll.poll(_PATIENCE * 1000):
+    while poll.poll(patience * 1000):
         part = os.read(receive, 1 << 16)
         if not part:
             return b"".join(parts).decode()

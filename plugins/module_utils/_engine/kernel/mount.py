@@ -29,9 +29,11 @@ MS_PRIVATE = 1 << 18
 # Same numbers on every architecture (include/uapi/asm-generic/unistd.h).
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, 0x80000
-_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
-_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 0x1, 0x4, 0x100000
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_NOEXEC = 0x1, 0x2, 0x4, 0x8
+_MOUNT_ATTR_IDMAP = 0x100000
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 
@@ -71,17 +73,41 @@ def idmapped_bind(source: Path, target: Path, user_namespace: int, readonly: boo
     The files keep their owners on disk. Device nodes do not work through the mount.
     """
     attempt = f"idmapped mount of {source}"
-    tree = syscall(attempt, _OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
+    flags = _MOUNT_ATTR_IDMAP | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if readonly else 0)
+    tree = _tree(attempt, source, _MountAttributes(attr_set=flags, userns_fd=user_namespace))
     try:
-        attributes = _MountAttributes(
-            attr_set=_MOUNT_ATTR_IDMAP | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if readonly else 0),
-            userns_fd=user_namespace,
-        )
-        size = ctypes.sizeof(attributes)
-        syscall(attempt, _MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), size)
         syscall(attempt, _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     finally:
         os.close(tree)
+
+
+def _tree(attempt: str, source: Path, attributes: _MountAttributes) -> int:
+    """A bind of ``source`` that is nowhere yet, as a descriptor (open_tree(2), mount_setattr(2))."""
+    tree = syscall(attempt, _OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
+    try:
+        size = ctypes.sizeof(attributes)
+        syscall(attempt, _MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), size)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def clone(source: Path) -> int:
+    """A bind of ``source`` to be attached in any mount namespace: read-only, without devices, setuid and programs."""
+    flags = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOEXEC
+    return _tree(f"bind {source}", source, _MountAttributes(attr_set=flags))
+
+
+def attach(tree: int, target: int) -> None:
+    """Mount what :func:`clone` has returned on the place that a descriptor is of (move_mount(2))."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    syscall("attach a mount", _MOVE_MOUNT, tree, b"", target, b"", flags)
+
+
+def detach(point: str) -> None:
+    """Take down what is mounted on ``point``, also while it is in use, and without asking it (umount2(2))."""
+    check(libc.umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW), f"unmount {point}")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ class Mount:
     * point: where
     * type, source: of the file system
     * options, of_type: those of the mount, and those of its file system, in their order
+    * device: of the file system, ``major:minor``
     """
 
     id: int
@@ -30,6 +31,7 @@ class Mount:
     source: str
     options: tuple[str, ...] = ()
     of_type: tuple[str, ...] = ()
+    device: str = ""
 
 
 def parse(text: str) -> list[Mount]:
@@ -41,13 +43,13 @@ def parse(text: str) -> list[Mount]:
         if separator and len(fields) >= 6 and len(rest) >= 3:
             root, point, source = (_unescaped(word) for word in (fields[3], fields[4], rest[1]))
             options, of_type = (tuple(word.split(",")) for word in (fields[5], rest[2]))
-            found.append(Mount(int(fields[0]), root, point, rest[0], source, options, of_type))
+            found.append(Mount(int(fields[0]), root, point, rest[0], source, options, of_type, fields[2]))
     return found
 
 
-def read() -> list[Mount]:
-    """The mounts that this process sees."""
-    return parse(Path("/proc/self/mountinfo").read_text())
+def read(pid: int | None = None) -> list[Mount]:
+    """The mounts that this process sees, or another one does. Raises FileNotFoundError when that is gone."""
+    return parse(Path(f"/proc/{pid or 'self'}/mountinfo").read_text())
 
 
 def _unescaped(text: str) -> str:
