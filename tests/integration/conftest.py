@@ -16,9 +16,9 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 from . import templates
 from .guests import Guests
-from .templates import debian_template, debootstrap_template, peers_template, programs_template
+from .templates import debian_template, debootstrap_template, peers_template, programs_template, rpms_template
 
-__all__ = ["debian_template", "debootstrap_template", "peers_template", "programs_template"]
+__all__ = ["debian_template", "debootstrap_template", "peers_template", "programs_template", "rpms_template"]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -40,6 +40,13 @@ PROGRAMS: Mapping[str, Any] = {
         ["sh", "-c", "echo host all all all trust | tee /etc/postgresql/*/main/pg_hba.conf"],
     ],
 }
+#: Packages by dnf, as Debian has it.
+RPMS: Mapping[str, Any] = {
+    "name": "rpms",
+    "variant": "minbase",
+    "packages": ["createrepo-c", "dnf", "rpm"],
+    "commands": [["rm", "/usr/bin/apt-get"]],
+}
 #: Tests that others wrote for programs of their own. LXC's containers get a network namespace, since there is no bridge
 #: in a guest. Its monitor's abstract socket has the same name in all guests, of which one can have it.
 PEERS: Mapping[str, Any] = {
@@ -119,6 +126,12 @@ def debian_template(template_cache: Path, online: tuple[str, ...]) -> Path:
 def programs_template(template_cache: Path, online: tuple[str, ...]) -> Path:
     """The directory of a template with the programs of :data:`PROGRAMS`. Not to be changed."""
     return cached(template_cache, online, {**PROGRAMS, "suite": suite()})
+
+
+@pytest.fixture(scope="session")
+def rpms_template(template_cache: Path, online: tuple[str, ...]) -> Path:
+    """The directory of the template :data:`RPMS`. Not to be changed."""
+    return cached(template_cache, online, {**RPMS, "suite": suite()})
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,14 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packages in guests, upgraded through the connection by real apt from a repository in the guest."""
+"""Packages in guests, upgraded through the connection by real apt and dnf from a repository in the guest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -72,17 +72,24 @@ def guests(debian_template: Path, tmp_path: Path) -> Iterator[Guests]:
             engine_file.absent(site)
 
 
-def test_upgrade(guests: Guests, tmp_path: Path) -> None:
+def playing(place: Path, guests: Mapping[str, object]) -> Callable[..., str]:
+    """What runs the playbook with these guests of this host."""
     host = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     reach = {"ansible_connection": "linux.vserver.guest", "vserver_host": "host1"}
     inventory = {
         "vserver_hosts": {"hosts": {"host1": host}},
-        "vserver_guests": {"hosts": {"up1": {}, "up2": {}, "never": {"vserver_state": "absent"}}, "vars": reach},
+        "vserver_guests": {"hosts": guests, "vars": reach},
     }
-    (tmp_path / "inventory.json").write_text(json.dumps(inventory))
+    (place / "inventory.json").write_text(json.dumps(inventory))
 
     def play(*words: str, fails: bool = False) -> str:
-        return ansible("linux.vserver.upgrade", "-v", "-i", str(tmp_path / "inventory.json"), *words, fails=fails)
+        return ansible("linux.vserver.upgrade", "-v", "-i", str(place / "inventory.json"), *words, fails=fails)
+
+    return play
+
+
+def test_upgrade(guests: Guests, tmp_path: Path) -> None:
+    play = playing(tmp_path, {"up1": {}, "up2": {}, "never": {"vserver_state": "absent"}})
 
     def version() -> str:
         return guests.run("up1", "dpkg-query", "--show", "--showformat=${Version}", PACKAGE)
@@ -95,3 +102,62 @@ def test_upgrade(guests: Guests, tmp_path: Path) -> None:
     said = play()
     assert "nothing to do" in said and "changed: [up1]" not in said
     assert "the limit names none" in play("--limit", "host1", fails=True)
+
+
+#: Builds two versions of a package: installs the first, and has the second in a repository.
+RPMS = f"""
+set -e
+cd /srv
+for version in 1.0 2.0; do
+    mkdir -p $version
+    cat >spec <<-SPEC
+	Name: {PACKAGE}
+	Version: $version
+	Release: 1
+	Summary: for tests
+	License: none
+	BuildArch: noarch
+	%description
+	%install
+	mkdir -p %{{buildroot}}/etc
+	echo $version >%{{buildroot}}/etc/{PACKAGE}
+	%files
+	%config(noreplace) /etc/{PACKAGE}
+	SPEC
+    rpmbuild -bb --quiet --define "_topdir /srv/build" spec
+    mv build/RPMS/noarch/*.rpm $version
+done
+rpm --install --nodeps 1.0/*.rpm
+createrepo_c --quiet 2.0
+mkdir -p /etc/yum.repos.d
+printf '[tests]\nname=tests\nbaseurl=file:///srv/2.0\ngpgcheck=0\n' >/etc/yum.repos.d/tests.repo
+"""
+
+
+def test_upgrade_by_dnf(rpms_template: Path, tmp_path: Path) -> None:
+    site = Site()
+    with templates.provided(site, rpms_template) as name:
+        guests = Guests(site, name)
+        engine_file.ensure(site)
+        try:
+            guests.start("up3", init=SLEEP, timeout=0)
+            guests.run("up3", "sh", "-c", RPMS)
+            guests.run("up3", "sh", "-c", f"echo mine >>/etc/{PACKAGE}")
+            play = playing(tmp_path, {"up3": {}})
+            said = play("--check")
+            assert "2.0-1" in said and "changed: [up3]" in said
+            assert guests.run("up3", "rpm", "--query", PACKAGE) == f"{PACKAGE}-1.0-1.noarch"
+            assert "changed: [up3]" in play()
+            assert guests.run("up3", "rpm", "--query", PACKAGE) == f"{PACKAGE}-2.0-1.noarch"
+            assert guests.run("up3", "cat", f"/etc/{PACKAGE}") == "1.0\nmine"
+            said = play()
+            assert "nothing to do" in said and "changed: [up3]" not in said
+            guests.run("up3", "rm", "/usr/bin/dnf")
+            assert "neither apt-get nor dnf" in play(fails=True)
+            record = (site.guest("up3") / "guest.json").read_text()
+            (site.guest("up3") / "guest.json").write_text("{")
+            assert "read the record" in play(fails=True)
+            (site.guest("up3") / "guest.json").write_text(record)
+        finally:
+            guests.remove_all()
+            engine_file.absent(site)
