@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import faults, info, lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import process
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog, spec
 
@@ -157,10 +158,10 @@ def test_live_change(guests: Guests, site: Site, tmp_path: Path) -> None:
 
 def test_a_killed_supervisor_is_not_needed(guests: Guests, site: Site) -> None:
     guest = guests.start("orphan", init=SLEEP)
-    supervisor = guests.group("orphan").parent / "supervisor/cgroup.procs"
-    eventually(supervisor.read_text, "the supervisor did not move into its cgroup")
-    os.kill(int(supervisor.read_text()), signal.SIGKILL)
-    eventually(lambda: not supervisor.read_text(), "the supervisor did not die")
+    supervisor = int(guests.host_status(guest["pid"])["PPid"])
+    assert guests.host_status(supervisor)["Name"] == "vserver:guests"
+    os.kill(supervisor, signal.SIGKILL)
+    eventually(lambda: process.start_ticks(supervisor) is None, "the supervisor did not die")
     assert info.guest(site, "orphan")["pid"] == guest["pid"]
     assert not lifecycle.set_state(site, "orphan", "started", {}).changed
     assert lifecycle.set_state(site, "orphan", "restarted", {}).changed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+from collections.abc import Callable
 
 from . import faults, files, host_addresses, launch, oci, proc_view, running, runtime, seccomp, store
 from .errors import InvalidInput, VserverError
@@ -52,12 +53,20 @@ def require_running(site: Site, name: str) -> Running:
     return now
 
 
-def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Running:
+def boot(
+    site: Site,
+    guest: Guest,
+    path: str,
+    *,
+    in_unit: bool = False,
+    create: Callable[[Site, Guest, str, bool], int] | None = None,
+) -> Running:
     """Bring the guest up, from its cgroup to its running init, with the runtime at ``path``.
 
     The caller holds the guest's lock. It becomes the parent of process 1 if it is a subreaper.
 
     * in_unit: in the cgroup of its systemd unit, which is there
+    * create: has another process do what :func:`create_process` does, and so become the parent of process 1
     """
     release(site, guest.name)
     layout = cgroup.layout()
@@ -65,12 +74,11 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
         if in_unit:
             cgroup.create(layout, "bound/guest", inside=site.unit_cgroup(guest.name))
         else:
-            cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/supervisor")
+            cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/guest")
     except OSError as error:
         raise VserverError(f"make the cgroup of guest {guest.name}", why=error.strerror) from error
     faults.reached("start:cgroup-made")
     binding.attach(site, guest)
-    binding.require_effect(site, guest)
     faults.reached("start:bound")
     host_addresses.up(site, guest)
     binding.permit(guest)
@@ -78,7 +86,8 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
     _write_bundle(site, guest, layout)
     faults.reached("start:bundle-written")
     shows = lxcfs.answering(site)
-    pid = launch.create(site, guest, path, own_time=shows is None)  # lxcfs tells times since the host's boot
+    own_time = shows is None  # lxcfs tells times since the host's boot
+    pid = (create or create_process)(site, guest, path, own_time)
     faults.reached("start:created")
     if guest.context.user_namespace:
         cgroup.delegate(running.group(site, guest.name), guest.base_id)
@@ -103,6 +112,17 @@ def boot(site: Site, guest: Guest, path: str, *, in_unit: bool = False) -> Runni
     return now
 
 
+def create_process(site: Site, guest: Guest, path: str, own_time: bool) -> int:
+    """Create process 1 of a guest whose cgroup is bound and whose bundle is written; answers its pid.
+
+    * own_time: see :func:`.launch.create`
+
+    All of that is forks, after each of which the caller copies what it writes to. Raises :class:`VserverError`.
+    """
+    binding.require_effect(site, guest)
+    return launch.create(site, guest, path, own_time)
+
+
 def _write_bundle(site: Site, guest: Guest, layout: cgroup.Layout) -> None:
     bundle = site.bundle(guest.name)
     config = oci.config(
@@ -123,7 +143,7 @@ def _write_bundle(site: Site, guest: Guest, layout: cgroup.Layout) -> None:
 def release(site: Site, name: str) -> None:
     """Clear everything a guest's run leaves or left on the host, whatever state it is in; its processes are killed.
 
-    The caller holds the guest's lock and is not itself in the guest's cgroup, or is alone in its ``supervisor``.
+    The caller holds the guest's lock and is not itself in the guest's cgroup.
     """
     layout = cgroup.layout()
     for outer in running.outer_groups(site, name):
@@ -155,11 +175,11 @@ def release(site: Site, name: str) -> None:
 
 
 def _remove_cgroup(layout: cgroup.Layout, outer: str) -> None:
-    """Remove a guest's groups from every hierarchy, and with them the binding's programs and any old supervisor."""
-    path = layout.tree / outer
-    if os.getpid() in cgroup.processes(path):
-        cgroup.leave(layout)
-    cgroup.kill(path, _KILL_TIMEOUT)
+    """Remove a guest's groups from every hierarchy, and with them the binding's programs.
+
+    A supervisor of an earlier version of the engine, which had a group in it, is ended.
+    """
+    cgroup.kill(layout.tree / outer, _KILL_TIMEOUT)
     cgroup.remove(layout, outer)
 
 

@@ -66,7 +66,7 @@ class Site:
     def guest_cgroup(self, name: str) -> str:
         """The outer cgroup of a guest with a supervisor, relative to the top of a hierarchy.
 
-        It holds ``guest`` and ``supervisor``.
+        It holds ``guest``.
         """
         return f"{self.cgroup}/{name}"
 

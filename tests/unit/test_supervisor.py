@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import record, store, supervise
+from ansible_collections.linux.vserver.plugins.module_utils._engine import record, store, supervisor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -33,8 +33,8 @@ def test_a_record_of_a_newer_version_keeps_no_guest_from_rebooting(
     site = Site(state=tmp_path / "state", run=tmp_path / "run")
     store.save(site, NEWER)
     (site.guest("web1") / "guest.json").write_text(json.dumps({**record.of_guest(NEWER), **changes}))
-    assert supervise.recorded(site, ENDED) == booted
+    assert supervisor.recorded(site, ENDED) == booted
 
 
 def test_a_guest_that_is_forgotten_does_not_boot(tmp_path: Path) -> None:
-    assert supervise.recorded(Site(state=tmp_path / "state", run=tmp_path / "run"), ENDED) is None
+    assert supervisor.recorded(Site(state=tmp_path / "state", run=tmp_path / "run"), ENDED) is None
