@@ -57,8 +57,8 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
-    """Like :func:`write`, for data that :func:`read_json` returns again."""
-    write(path, f"{json.dumps(data, indent=1, sort_keys=True)}\n".encode(), mode)
+    """Like :func:`write`, for data that :func:`read_json` returns again; on one line, for which Python has C code."""
+    write(path, f"{json.dumps(data, sort_keys=True)}\n".encode(), mode)
 
 
 def read_json(path: Path) -> Any:

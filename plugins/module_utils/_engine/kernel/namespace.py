@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import mmap
 import os
+import signal
 import time
+from collections.abc import Iterator
 
 from .syscall import check, libc
+
+_CLONE_VM, _STACK = 0x100, 1 << 16
 
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
@@ -94,29 +101,27 @@ def user_namespace(base: int, count: int) -> int:
 
     It has no process of its own (user_namespaces(7)); it serves as the id mapping of an idmapped mount.
     """
-    ready_read, ready_write = os.pipe()
-    done_read, done_write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(done_write)
-            unshare(CLONE_NEWUSER)
-            os.write(ready_write, b"+")
-            os.read(done_read, 1)
-            status = 0
-        finally:
-            os._exit(status)
-    try:
-        os.close(ready_write)
-        os.close(done_read)
-        if os.read(ready_read, 1) != b"+":
-            raise OSError("create a user namespace: refused (see sysctl user.max_user_namespaces)")
+    with _asleep(CLONE_NEWUSER) as child:
         for map_file in ("uid_map", "gid_map"):
             with open(f"/proc/{child}/{map_file}", "w") as file:
                 file.write(f"0 {base} {count}\n")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def _asleep(flags: int) -> Iterator[int]:
+    """A process in new namespaces that does nothing, for a ``with`` block; yields its pid.
+
+    It is in this process's own memory (CLONE_VM), with a stack of its own and in pause(2), of the C library: a fork
+    would copy page tables, and then each page that either of both writes to. Raises OSError.
+    """
+    stack = mmap.mmap(-1, _STACK)
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + _STACK
+    pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+    arguments = (pause, ctypes.c_void_p(top), ctypes.c_int(flags | _CLONE_VM | signal.SIGCHLD), None)
+    child = check(libc.clone(*arguments), "make a process in new namespaces (see sysctl user.max_user_namespaces)")
+    try:
+        yield child
     finally:
-        os.close(ready_read)
-        os.close(done_write)
+        os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
