@@ -65,6 +65,8 @@ class Facet(Protocol):
 
 def compare_fields(facet: str, desired: Any, observed: Any, live: Collection[str] = ()) -> list[Change]:
     """Compare two sections of the same dataclass field by field; the fields in ``live`` need no restart."""
+    if desired == observed:
+        return []
     return [
         Change(facet, field.name, getattr(observed, field.name), getattr(desired, field.name), field.name in live)
         for field in dataclasses.fields(desired)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,7 +61,7 @@ def running_state(site: Site, name: str) -> str:
 
 def section(value: Any) -> dict[str, Any]:
     """A section as JSON-ready data."""
-    return {key: list(item) if isinstance(item, tuple) else item for key, item in dataclasses.asdict(value).items()}
+    return {key: list(item) if isinstance(item, tuple) else item for key, item in vars(value).items()}
 
 
 def guest(site: Site, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,13 +45,14 @@ def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
     if interface is not None and not (0 < len(interface) < 16 and "/" not in interface and interface.isprintable()):
         raise InvalidInput(f"interface name {interface!r} is not valid", remedy="Use 1 to 15 printable characters.")
     if "addresses" in given:
-        given["addresses"] = parse_addresses(given["addresses"], options.get("prefix"))
+        given["addresses"] = parse_addresses(tuple(map(str, given["addresses"])), options.get("prefix"))
     elif options.get("prefix") is not None:
         raise InvalidInput("prefix is given without addresses", remedy="Give the addresses it is for as well.")
     return dataclasses.replace(recorded, **given)
 
 
-def parse_addresses(texts: Sequence[str], prefix: int | None = None) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=4096)
+def parse_addresses(texts: tuple[str, ...], prefix: int | None = None) -> tuple[str, ...]:
     """Each address once, as ``address/prefix`` (pure).
 
     * texts: ``192.0.2.10``, ``192.0.2.10/24``, ``2001:db8::10/64``, or a range of either family: first and last
@@ -61,7 +63,7 @@ def parse_addresses(texts: Sequence[str], prefix: int | None = None) -> tuple[st
     """
     parsed: dict[str, str] = {}
     for text in texts:
-        for own in _expand(str(text).strip(), prefix):
+        for own in _expand(text.strip(), prefix):
             host = own.ip
             mapped = host.version == 6 and host.ipv4_mapped is not None
             if mapped or host.is_multicast or host.is_unspecified or host in _HOST_LOOPBACK:
@@ -133,17 +135,18 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
     return guest.binding
 
 
-def held(guest: Guest) -> set[str]:
+def held(guest: Guest) -> frozenset[str]:
     """What of a guest's no other may have, or only if both share it: its addresses and private loopbacks (pure)."""
     return plain(guest.binding) | _private(guest)
 
 
-def plain(binding: Binding) -> set[str]:
+@functools.lru_cache(maxsize=4096)
+def plain(binding: Binding) -> frozenset[str]:
     """The binding's addresses without their prefixes (pure)."""
-    return {str(ipaddress.ip_interface(text).ip) for text in binding.addresses}
+    return frozenset(str(ipaddress.ip_interface(text).ip) for text in binding.addresses)
 
 
-def taken_from(guest: Guest, other: Binding) -> set[str]:
+def taken_from(guest: Guest, other: Binding) -> frozenset[str]:
     """The addresses of another binding that are the guest's, unless both share them (pure)."""
     both_share = guest.binding.shared and other.shared
     return plain(other) & (_private(guest) if both_share else held(guest))

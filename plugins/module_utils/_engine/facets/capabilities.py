@@ -9,6 +9,7 @@ powers reaches the host.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,7 @@ def _name(text: str) -> str:
     return name
 
 
+@functools.lru_cache(maxsize=64)
 def kept(section: Capabilities) -> tuple[str, ...]:
     """The capabilities a guest keeps, full names, sorted (pure)."""
     profile = {"CAP_" + name for name in PROFILES[section.profile]}

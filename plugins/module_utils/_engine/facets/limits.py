@@ -92,7 +92,7 @@ def compare(desired: Limits, observed: Limits | None) -> list[Change]:
 
     The kernel rounds some, so the comparison does as well.
     """
-    if observed is None:
+    if observed is None or desired == observed:
         return []
     live = {field.name for field in dataclasses.fields(Limits)}
     for option in ("rlimits", "sysctls"):

@@ -22,6 +22,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+_NUMBER = _SYSCALL.get(platform.machine())
 
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_FD_BY_ID, _OBJ_INFO, _PROG_QUERY, _LINK_CREATE = 5, 8, 9, 13, 15, 16, 28
 
@@ -104,11 +105,10 @@ class ProgramInfo:
 
 def call(command: int, attributes: bytes, attempt: str) -> tuple[int, bytes]:
     """bpf(2): return its result and the attributes as the kernel left them. Raises :class:`BpfError`."""
-    number = _SYSCALL.get(platform.machine())
-    if number is None:
+    if _NUMBER is None:
         raise BpfError(errno.ENOSYS, f"{attempt} on {platform.machine()}")
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result = _libc.syscall(ctypes.c_long(number), ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
+    result = _libc.syscall(ctypes.c_long(_NUMBER), ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
     if result < 0:
         raise BpfError(ctypes.get_errno(), attempt)
     return result, buffer.raw

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from collections.abc import Collection
 
@@ -64,6 +65,7 @@ NAMES: tuple[str, ...] = tuple(
 )
 
 
+@functools.lru_cache(maxsize=64)
 def names_of(mask: int) -> tuple[str, ...]:
     """The capabilities in a bit mask, sorted by name; a bit newer than our table is ``CAP_<number>``."""
     numbers = (bit for bit in range(mask.bit_length()) if mask >> bit & 1)
@@ -72,7 +74,8 @@ def names_of(mask: int) -> tuple[str, ...]:
 
 def bounding(pid: int) -> tuple[str, ...]:
     """The bounding set of a process, from CapBnd in /proc/PID/status. Raises FileNotFoundError when it is gone."""
-    return names_of(int(process.status(pid)["CapBnd"], 16))
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return names_of(int(file.read().partition(b"\nCapBnd:")[2].split(None, 1)[0], 16))
 
 
 def effective() -> tuple[str, ...]:

@@ -32,8 +32,8 @@ class Controller:
 
     def read(self, file: str) -> str | None:
         """What is in a file, None when the group has none of this name."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self.path / file).read_text().strip()
+        with contextlib.suppress(FileNotFoundError), open(f"{self.path}/{file}") as opened:
+            return opened.read().strip()
         return None
 
     def write(self, file: str, value: object) -> None:

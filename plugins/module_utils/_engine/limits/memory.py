@@ -33,6 +33,8 @@ _V1_NO_LIMIT = 1 << 62  # v1 says so with its largest number of whole pages
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     """Options: FIELDS, each bytes (``512M``); ``max``: no ceiling."""
     given = {option: options[option] for option in FIELDS if options.get(option) is not None}
+    if not given:
+        return recorded
     values: dict[str, Any] = {option: _parse(option, value) for option, value in given.items()}
     limits = dataclasses.replace(recorded, **values)
     if limits.memory is not None and limits.memory_high is not None and limits.memory_high > limits.memory:

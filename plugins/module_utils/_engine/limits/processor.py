@@ -32,6 +32,8 @@ def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     What the kernel does by itself is None: a period of 100 ms, a burst of 0.
     """
     given = {option: options[option] for option in FIELDS if options.get(option) is not None}
+    if not given:
+        return recorded
     values: dict[str, Any] = {}
     if "cpus" in given:
         values["cpus"] = ceiling("cpus", given["cpus"], units.parse_number, _CPUS_MIN)
