@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from . import files
@@ -68,25 +68,35 @@ def _run(
     name: str,
     attempt: str,
     arguments: Sequence[str],
-    before: Callable[[], None] | None = None,
+    inside: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Call the runtime, whose process does ``before`` first."""
+    """Call the runtime, which begins with this process ``inside``."""
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
     try:
-        result = subprocess.run(
-            command(site, path, log, *arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-            preexec_fn=before,
-        )
+        with inside or contextlib.nullcontext():
+            running = subprocess.Popen(
+                command(site, path, log, *arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        with running:
+            said = _hear(running)
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
-    if result.returncode:
-        raise ToolFailed(f"{attempt} guest {name}", why=log_errors(log) or result.stderr.strip() or "no reason given")
+    if running.returncode:
+        raise ToolFailed(f"{attempt} guest {name}", why=log_errors(log) or said.strip() or "no reason given")
+
+
+def _hear(running: subprocess.Popen[str]) -> str:
+    """What a call of the runtime writes to its standard error until it ends; it does not outlive this."""
+    try:
+        return running.communicate(timeout=_TIMEOUT)[1]
+    except BaseException:
+        running.kill()
+        raise
 
 
 def log_errors(log: Path) -> str:
@@ -102,7 +112,7 @@ def start(site: Site, path: str, name: str, pid: int) -> None:
 
     In the guest's time: a runtime knows process 1 by when it started, which each time namespace counts from elsewhere.
     """
-    inside = functools.partial(namespace.enter, pid, "time", namespace.CLONE_NEWTIME) if namespace.has_time() else None
+    inside = namespace.time_of(pid) if namespace.has_time() else None
     _run(site, path, name, "start", ["start", name], inside)
 
 
