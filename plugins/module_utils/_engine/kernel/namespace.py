@@ -17,6 +17,10 @@ from .syscall import check, libc
 
 _CLONE_VM, _STACK = 0x100, 1 << 16
 
+#: What a clock shows as a time namespace begins, in nanoseconds: ten ticks. A process that has started in the first one
+#: is to runc the process 1 that it remembers before it remembers any, and it refuses to create it once more (runType).
+_BEGIN = 100_000_000
+
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -69,8 +73,8 @@ def begin_time() -> None:
         unshare(CLONE_NEWTIME)
         try:
             with open("/proc/self/timens_offsets", "w") as file:
-                file.write(f"monotonic {_back_to_zero(time.CLOCK_MONOTONIC)}\n")
-                file.write(f"boottime {_back_to_zero(time.CLOCK_BOOTTIME)}\n")
+                file.write(f"monotonic {_back(time.CLOCK_MONOTONIC)}\n")
+                file.write(f"boottime {_back(time.CLOCK_BOOTTIME)}\n")
             new = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             check(libc.setns(before, CLONE_NEWTIME), "stay in the time namespace")
@@ -83,9 +87,9 @@ def begin_time() -> None:
         os.close(before)
 
 
-def _back_to_zero(clock: int) -> str:
-    """The offset that takes a clock back to 0, as seconds and the nanoseconds that are added to them."""
-    return "{} {}".format(*divmod(-time.clock_gettime_ns(clock), 1_000_000_000))
+def _back(clock: int) -> str:
+    """The offset that takes a clock back to its begin, as seconds and the nanoseconds that are added to them."""
+    return "{} {}".format(*divmod(_BEGIN - time.clock_gettime_ns(clock), 1_000_000_000))
 
 
 @contextlib.contextmanager
