@@ -438,6 +438,11 @@ guests:
           returned: always
           type: int
           sample: 200
+        sockets:
+          description: Number of network sockets that it may make.
+          returned: always
+          type: int
+          sample: null
         disk:
           description: Bytes on disk of its own.
           returned: always

@@ -127,6 +127,9 @@ options:
       processes:
         description: See O(linux.vserver.limits#module:processes).
         type: str
+      sockets:
+        description: See O(linux.vserver.limits#module:sockets).
+        type: str
       disk:
         description: See O(linux.vserver.limits#module:disk).
         type: str

@@ -76,6 +76,13 @@ options:
       - Number of processes and threads.
       - V(max) means no limit.
     type: str
+  sockets:
+    description:
+      - Number of network sockets (TCP, UDP and so on) that the guest's processes may have made and not closed. One more
+        is refused with C(EPERM).
+      - Connections that it accepts do not count. C(nofile) of O(rlimits) and O(processes) bound these.
+      - Needs Linux 6.1. V(max) means no limit.
+    type: str
   disk:
     description:
       - Space on disk that the guest may have of its own, in bytes or with a unit. What it shares with its template

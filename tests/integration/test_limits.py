@@ -23,7 +23,10 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, controller, quota
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import bpf, cgroup, controller, quota
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import Assembler
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import socket_counter
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits.socket_counter import Sockets
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -114,6 +117,66 @@ def test_processes(guests: Guests, site: Site) -> None:
     four_calls(site, "forks", processes="max")
 
 
+#: Makes sockets until it may not, again and again, and beside them attempts that do not count: what is refused by the
+#: binding, and what accept(2) makes. Says how many there were each time.
+SOCKETS = """
+import socket
+def many():
+    held = []
+    try:
+        while len(held) < 100: held.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    except PermissionError: return len(held)
+print(many())
+for _ in range(50):
+    try: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
+    except PermissionError: pass
+print(many())
+with socket.create_server(("127.0.0.1", 0)) as server:
+    ends = [(socket.create_connection(server.getsockname()), server.accept()) for _ in range(10)]
+    print(many())
+    del ends
+    print(many())
+print(many())
+"""
+
+
+def test_sockets(guests: Guests, site: Site) -> None:
+    guests.start("connects", init=SLEEP)
+    outer = guests.group("connects").parent
+    assert socket_counter.read(outer) == Sockets(0, None, 0), "they are counted before there is a limit"
+    four_calls(site, "connects", sockets=20)
+
+    def check() -> None:
+        assert guests.run("connects", "python3", "-c", SOCKETS).split() == ["20", "20", "9", "19", "20"]
+        eventually(lambda: (socket_counter.read(outer) or Sockets(9, 9, 9)).now == 0, "sockets stay counted")
+
+    check()
+    assert (socket_counter.read(outer) or Sockets(0, 0, 0)).refused == 5
+    for network in ("host", "bound"):  # by which the binding's programs come after the counter
+        lifecycle.configure(site, "connects", "binding", {"network": network})
+    assert in_force(site, "connects")
+    check()
+    four_calls(site, "connects", sockets=0)
+    assert guests.exec("connects", "python3", "-c", "import socket; socket.socket()").returncode != 0
+    four_calls(site, "connects", sockets="max")
+    guests.run("connects", "python3", "-c", "import socket; held = [socket.socket() for _ in range(100)]")
+
+
+def test_a_counter_that_is_not_the_last_is_put_right(guests: Guests, site: Site) -> None:
+    """What another program refuses after it would be counted, and never counted out."""
+    guests.start("later", init=SLEEP, limits={"sockets": 5})
+    allowing = Assembler()
+    allowing.leave(1)
+    hook, outer = bpf.AttachType.INET_SOCK_CREATE, guests.group("later").parent
+    code = allowing.assemble().instructions
+    loaded = bpf.load_program(bpf.ProgramType.CGROUP_SOCK, code, "later", hook)
+    with bpf.opened(loaded) as program, bpf.opened(os.open(outer, os.O_RDONLY)) as directory:
+        bpf.attach(directory, program, hook)
+    assert not in_force(site, "later")
+    assert set_limits(site, "later").changed
+    assert in_force(site, "later")
+
+
 def test_disks(guests: Guests, site: Site) -> None:
     guests.start("writes", init=SLEEP)
     disk = disk_of(site.state)
@@ -154,6 +217,7 @@ def test_a_restart_puts_them_in_force_before_init_runs(guests: Guests, site: Sit
         "cpu_weight": 20,
         "cpuset": "0",
         "processes": 50,
+        "sockets": 60,
         "io": [{"device": disk_of(site.state), "read": "50M", "write_operations": 900}],
         "rlimits": {"nofile": 77},
         "sysctls": {"kernel.shmmni": 19},

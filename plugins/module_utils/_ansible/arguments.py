@@ -47,6 +47,7 @@ FACETS: dict[str, Spec] = {
         "cpu_idle": {"type": "bool"},
         "cpuset": {"type": "str"},
         "processes": {"type": "str"},
+        "sockets": {"type": "str"},
         "disk": {"type": "str"},
         "inodes": {"type": "str"},
         "io": {

@@ -99,6 +99,7 @@ class Limits:
     * cpu_weight: its share where guests compete, 100 being usual; cpu_idle: only what nobody else wants
     * cpuset: the processors it may run on, as the kernel writes lists (``0-2,5``)
     * processes: processes and threads
+    * sockets: network sockets that its processes make; accepted ones are not among them
     * disk, inodes: bytes and number of what its clone has of its own
     * io: device file → read, write (bytes a second), read_operations, write_operations (a second)
     * rlimits: per process, name without ``RLIMIT_`` in lower case → (soft, hard); -1 is infinity
@@ -115,6 +116,7 @@ class Limits:
     cpu_idle: bool = False
     cpuset: str | None = None
     processes: int | None = None
+    sockets: int | None = None
     disk: int | None = None
     inodes: int | None = None
     io: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from ..chbind.policy import ADDRESSES_MAX, LOOPBACKS, BindingPolicy, Interface, 
 from ..errors import Conflict, InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
 from ..kernel import address, cgroup
+from ..limits import socket_counter
 from ..model import Binding, Guest
 from ..running import Running
 from ..site import Site
@@ -228,6 +229,7 @@ def attach(site: Site, guest: Guest) -> None:
             binding_attach.detach(path)
         else:
             attach_policy(site, path, policy(guest), shared=guest.binding.shared)
+        socket_counter.renew(path)
     except OSError as error:
         raise VserverError(f"bind guest {guest.name} to its addresses", why=error.strerror or str(error)) from error
 

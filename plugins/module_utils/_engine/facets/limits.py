@@ -18,9 +18,20 @@ from ..errors import VserverError
 from ..facet import Change, compare_fields
 from ..kernel import cgroup
 from ..kernel.controller import Controller, controllers
-from ..limits import devices, memory, per_process, processes, processor, processors, share, space, sysctls
+from ..limits import (
+    devices,
+    memory,
+    per_process,
+    processes,
+    processor,
+    processors,
+    share,
+    sockets,
+    space,
+    sysctls,
+)
 from ..model import Guest, Limits
-from ..running import Running, inner_cgroup, read, sharing_group, update_section
+from ..running import Running, inner_cgroup, outer_cgroup, read, sharing_group, update_section
 from ..site import Site
 
 
@@ -48,7 +59,7 @@ _NONE = Limits()
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     """Options: the fields of :class:`Limits`, as people write them; ``max`` is no limit."""
-    for kind in (memory, processor, share, processors, processes, devices, space, per_process, sysctls):
+    for kind in (memory, processor, share, processors, processes, sockets, devices, space, per_process, sysctls):
         recorded = kind.parse(options, recorded)
     return recorded
 
@@ -58,6 +69,7 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> L
     limits = guest.limits
     for kind in _ALL:
         kind.refuse(limits)
+    sockets.refuse(limits)
     space.refuse(site, guest)
     per_process.refuse(limits)
     sysctls.refuse(limits, guest.context.user_namespace)
@@ -82,6 +94,7 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
         values.update(share.read(sharing))
     if "io" in groups:
         values.update(devices.read(groups["io"], list(guest.limits.io)))
+    values.update(sockets.read(outer_cgroup(site, cgroup.layout(), guest.name)))
     values.update(space.read(site, guest))
     values.update(sysctls.read(now.pid, now.guest.limits.sysctls))
     return Limits(rlimits=now.guest.limits.rlimits, **values)
@@ -127,7 +140,7 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
     """
     limits = guest.limits
     fields = (field.name for field in dataclasses.fields(Limits))
-    changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)}
+    changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)} | set(sockets.FIELDS)
     if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
         changed |= set(share.FIELDS)  # systemd remembers what the guest had before
     if space.astray(site, guest) or space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
@@ -150,6 +163,8 @@ def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
             _put(guest, share, sharing)
         elif not share.in_force(sharing, guest.limits):
             share.write_unit(unit, guest.limits)
+    if changed & set(sockets.FIELDS):
+        sockets.write(guest, outer_cgroup(site, cgroup.layout(), guest.name))
     if changed & set(space.FIELDS):
         space.write(site, guest)
     if changed & set(sysctls.FIELDS):

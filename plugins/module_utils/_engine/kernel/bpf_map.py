@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     pass
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY = 0, 1, 2, 3, 4
-_OBJ_PIN, _OBJ_GET, _OBJ_INFO, _BTF_LOAD = 6, 7, 15, 18
+_OBJ_PIN, _OBJ_GET, _FD_BY_ID, _OBJ_INFO, _BTF_LOAD = 6, 7, 14, 15, 18
 _NO_PREALLOCATION = 1
 
 _BTF_MAGIC, _BTF_KIND_INT, _BTF_HEADER = 0xEB9F, 1 << 24, 24
@@ -30,6 +30,7 @@ class MapType(IntEnum):
     """enum bpf_map_type."""
 
     HASH = 1
+    ARRAY = 2
     SOCKHASH = 18
     SK_STORAGE = 24
 
@@ -124,11 +125,26 @@ def keys(descriptor: int, key_size: int) -> Iterator[bytes]:
 
 
 def map_id(descriptor: int) -> int:
-    """Return the id of a map (struct bpf_map_info)."""
+    """Return the id of a map."""
+    identity: int = struct.unpack_from("=I", _information(descriptor), 4)[0]
+    return identity
+
+
+def map_name(descriptor: int) -> str:
+    """Return the name a map was created with."""
+    return _information(descriptor)[24:40].split(b"\0", 1)[0].decode()
+
+
+def _information(descriptor: int) -> bytes:
+    """struct bpf_map_info."""
     info = ctypes.create_string_buffer(80)
     call(_OBJ_INFO, struct.pack("=IIQ", descriptor, len(info), address_of(info)), "read BPF map information")
-    identity: int = struct.unpack_from("=I", info, 4)[0]
-    return identity
+    return info.raw
+
+
+def open_map(identity: int) -> int:
+    """Return a descriptor of the map with this id. Raises :class:`BpfError`, ENOENT when it has gone."""
+    return call(_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF map {identity}")[0]
 
 
 def pin(path: Path, descriptor: int) -> None:
