@@ -403,6 +403,16 @@ guests:
           returned: always
           type: int
           sample: 0
+        memory_low:
+          description: Bytes of memory that are not taken from it while others have some to spare.
+          returned: always
+          type: int
+          sample: 67108864
+        memory_min:
+          description: Bytes of memory that are never taken from it.
+          returned: always
+          type: int
+          sample: null
         cpus:
           description: Processors' worth of time.
           returned: always

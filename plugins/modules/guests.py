@@ -106,6 +106,12 @@ options:
       memory_swap:
         description: See O(linux.vserver.limits#module:memory_swap).
         type: str
+      memory_low:
+        description: See O(linux.vserver.limits#module:memory_low).
+        type: str
+      memory_min:
+        description: See O(linux.vserver.limits#module:memory_min).
+        type: str
       cpus:
         description: See O(linux.vserver.limits#module:cpus).
         type: str

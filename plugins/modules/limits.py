@@ -41,6 +41,18 @@ options:
       - Swap that the guest may use beyond its memory. V(0) is no swap at all, V(max) means no limit.
       - With control groups of version 1, O(memory) is needed as well.
     type: str
+  memory_low:
+    description:
+      - Memory that is not taken from the guest as long as others have some to spare, in bytes or with a unit.
+      - The group that all guests are in, C(vserver.slice) on a host with systemd, claims the sum of it, so that it is
+        kept from the host's own services as well.
+      - Needs control groups of version 2, mounted with C(memory_recursiveprot), as systemd does. V(0) is none.
+    type: str
+  memory_min:
+    description:
+      - Memory that is never taken from the guest, under the same conditions as O(memory_low). When there is no other,
+        processes are killed for want of memory.
+    type: str
   cpus:
     description:
       - Processor time, in processors; V(1.5) is one and a half.
@@ -74,6 +86,8 @@ options:
   processes:
     description:
       - Number of processes and threads.
+      - V(auto), what a new guest has, is 15 % of what the host can have, as systemd lets a service. A systemd inside
+        lets each of its services have 15 % of that.
       - V(max) means no limit.
     type: str
   sockets:
@@ -155,12 +169,18 @@ EXAMPLES = r"""
         read: 20M
         write: 20M
 
-- name: A token bucket that gets 21.9 % of a processor, and saves up to 100 ms of it
+- name: A token bucket with 7 tokens every 32 ms, and at most 50
   linux.vserver.limits:
     name: web1
     cpus: 0.219
-    cpu_period: 1s
-    cpu_burst: 100ms
+    cpu_period: 114ms
+    cpu_burst: 24ms
+
+- name: Keep 256 MiB for it while others have some to spare, and no more than 200 sockets
+  linux.vserver.limits:
+    name: web1
+    memory_low: 256M
+    sockets: 200
 
 - name: Four times the share of others, on two processors
   linux.vserver.limits:

@@ -117,6 +117,18 @@ def test_processes(guests: Guests, site: Site) -> None:
     four_calls(site, "forks", processes="max")
 
 
+def test_a_new_guest_has_a_share_of_the_hosts_processes(guests: Guests, site: Site) -> None:
+    guests.start("modest", init=SLEEP)
+    most = min(int(Path(f"/proc/sys/kernel/{name}").read_text()) for name in ("threads-max", "pid_max"))
+    assert info.guest(site, "modest")["limits"]["processes"] == int(most * 0.15)
+    assert kernel(site, "modest", "pids", "pids.max", "pids.max") == str(int(most * 0.15))
+    assert in_force(site, "modest") and not set_limits(site, "modest").changed
+    four_calls(site, "modest", processes="max")
+    assert kernel(site, "modest", "pids", "pids.max", "pids.max") == "max"
+    four_calls(site, "modest", processes="auto")
+    assert kernel(site, "modest", "pids", "pids.max", "pids.max") == str(int(most * 0.15))
+
+
 #: Makes sockets until it may not, again and again, and beside them attempts that do not count: what is refused by the
 #: binding, and what accept(2) makes. Says how many there were each time.
 SOCKETS = """
@@ -264,10 +276,11 @@ def test_what_this_host_cannot_keep_is_refused(guests: Guests, site: Site, optio
 
 
 @pytest.mark.skipif(cgroup.layout().mode == "unified", reason="version 2 has it all")
-def test_version_1_says_what_it_lacks(guests: Guests, site: Site) -> None:
+@pytest.mark.parametrize("option", ["memory_high", "memory_low", "memory_min"])
+def test_version_1_says_what_it_lacks(guests: Guests, site: Site, option: str) -> None:
     guests.define("lacks", init=SLEEP)
-    with pytest.raises(VserverError, match="limit memory_high: .* being of version 1"):
-        set_limits(site, "lacks", memory_high="8M")
+    with pytest.raises(VserverError, match=f"limit {option}: .* being of version 1"):
+        set_limits(site, "lacks", **{option: "8M"})
 
 
 def used(guests: Guests, name: str) -> float:

@@ -90,23 +90,28 @@ def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: st
 
 
 @pytest.mark.parametrize("host", ["host1", "host2"])
-def test_a_units_weight_is_told_to_systemd(prepared: Lab, tmp_path: Path, host: str) -> None:
-    """It has to be set beside other guests' units, in a group that is systemd's, and to survive its reload."""
-    check_weight(prepared, tmp_path, host)
+def test_what_is_the_groups_above_a_guest_is_told_to_systemd(prepared: Lab, tmp_path: Path, host: str) -> None:
+    """Its weight and its claim to memory have to be set in groups that are systemd's, and to survive its reload."""
+    check_told(prepared, tmp_path, host)
 
 
-def check_weight(lab: Lab, logs: Path, host: str) -> None:
-    def weight(**limits: object) -> str:
+def check_told(lab: Lab, logs: Path, host: str) -> None:
+    files = ("cpu.weight", "bound/guest/memory.high", "bound/guest/memory.low", "memory.low", "../memory.low")
+
+    def told(**limits: object) -> list[str]:
         guest = {"name": NAME, "template": "debian", "init": ["/bin/sleep", "infinity"], **limits}
         begin(lab, logs / "create.log", [CREATE], limit=host, guests=[guest]).changes(host)
-        return lab.remote.run(host, f"systemctl daemon-reload; cat {GROUP}/cpu.weight {GROUP}/bound/guest/memory.high")
+        words = " ".join(f"{GROUP}/{file}" for file in files)
+        return lab.remote.run(host, f"systemctl daemon-reload; cat {words}").split()
 
-    assert weight(cpu_weight=300, memory_high="48M").split() == ["300", str(48 << 20)]
+    high, low = str(48 << 20), [str(32 << 20)] * 3
+    assert told(cpu_weight=300, memory_high="48M", memory_low="32M") == ["300", high, *low]
     lab.remote.run(host, f"vserver restart {NAME}")
-    assert weight().split() == ["300", str(48 << 20)]
-    assert weight(cpu_weight=50).split() == ["50", str(48 << 20)]
+    assert told() == ["300", high, *low]
+    assert told(cpu_weight=50, memory_low="16M") == ["50", high, *[str(16 << 20)] * 3]
     lab.remote.run(host, f"vserver stop {NAME}")
-    assert weight(cpu_weight=100, memory_high="max").split() == ["100", "max"]
+    assert lab.remote.run(host, f"cat {GROUP}/../memory.low 2>/dev/null || echo 0").strip() == "0"
+    assert told(cpu_weight=100, memory_high="max", memory_low="0") == ["100", "max", "0", "0", "0"]
     lab.remote.run(host, f"vserver stop {NAME}")
     absent = f"name={NAME} state=absent keep_data=false"
     subprocess.run(

@@ -56,7 +56,7 @@ def _limits(**values: Any) -> Limits:
 
 
 #: What a user writes where a section has None, but for "max".
-NONE_OF = {"cpu_period": "100ms", "cpu_burst": "0", "cpu_weight": 100}
+NONE_OF = {"memory_low": 0, "memory_min": 0, "cpu_period": "100ms", "cpu_burst": "0", "cpu_weight": 100}
 sections = {
     "root": st.builds(
         Root,
@@ -85,13 +85,16 @@ sections = {
         memory=st.none() | st.integers(4 << 20, 1 << 45),
         memory_high=st.none() | st.integers(4 << 20, 1 << 45),
         memory_swap=st.none() | st.integers(0, 1 << 45),
+        memory_low=st.none() | st.integers(1, 4 << 20),
+        memory_min=st.none() | st.integers(1, 4 << 20),
         cpus=st.none() | st.integers(100, 6400).map(lambda hundredths: hundredths / 100),
         cpu_period=st.none() | st.integers(1_000, 99_999),
         cpu_burst=st.none() | st.integers(1, 1_000),
         cpu_weight=st.none() | st.integers(101, 10_000),
         cpu_idle=st.booleans(),
         cpuset=st.none() | st.sets(st.integers(0, 300), min_size=1).map(processors.words),
-        processes=st.none() | st.integers(1, 10**6),
+        processes=st.none() | st.integers(0, 10**6),
+        sockets=st.none() | st.integers(0, 10**6),
         disk=st.none() | st.integers(1 << 20, 1 << 45),
         inodes=st.none() | st.integers(1, 10**6),
         io=st.dictionaries(
@@ -152,6 +155,7 @@ def options_of(facet: str, section: Any) -> dict[str, Any]:
     options = dataclasses.asdict(section)
     if facet == "limits":
         options = {name: NONE_OF.get(name, "max") if value is None else value for name, value in options.items()}
+        options["processes"] = options["processes"] or "auto"
         options["io"] = [{"device": device, **values} for device, values in section.io.items()]
         options["rlimits"] = {name: {"soft": soft, "hard": hard} for name, (soft, hard) in section.rlimits.items()}
     if facet == "context":

@@ -34,7 +34,10 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.limits impor
     processes,
     processor,
     processors,
+    protection,
     share,
+    socket_counter,
+    sockets,
     space,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Context, Guest, Limits
@@ -83,6 +86,9 @@ def test_a_list_of_processors_is_read_as_it_is_written(found: set[int]) -> None:
         ({"memory": "1K"}, "memory 1K is too small"),
         ({"memory_high": "1K"}, "memory_high 1K is too small"),
         ({"memory": "64M", "memory_high": "65M"}, "memory_high .* is above memory"),
+        ({"memory": "64M", "memory_low": "65M"}, "memory_low .* is above memory"),
+        ({"memory": "64M", "memory_min": "65M"}, "memory_min .* is above memory"),
+        ({"memory_low": "max"}, "memory_low"),
         ({"cpus": 0}, "cpus 0 is too small"),
         ({"cpu_period": "50ms"}, "cpu_period is given without cpus"),
         ({"cpu_burst": "50ms"}, "cpu_burst is given without cpus"),
@@ -106,6 +112,7 @@ def test_a_list_of_processors_is_read_as_it_is_written(found: set[int]) -> None:
         ({"io": [{"device": "/dev/sda", "rbps": "1M"}]}, "is not valid"),
         ({"io": [{"device": "/dev/sda", "read": 0}]}, "read of /dev/sda 0 is too small"),
         ({"io": [{"device": "/dev/sda", "read_operations": "1K"}]}, "not a whole number"),
+        ({"rlimits": {"ofile": 41}}, "rlimit 'ofile' is unknown. Use one of as, core, cpu, data"),
         ({"rlimits": {"nice": 41}}, "rlimit nice 41 is too large. Give at most 40"),
         ({"rlimits": {"rtprio": 100}}, "rlimit rtprio 100 is too large. Give at most 99"),
         ({"sysctls": {"vm.swappiness": 1}}, "vm.swappiness is not one that a guest has for itself: it is the whole"),
@@ -126,8 +133,16 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any], said: str) -> 
         (Limits(memory=64 * M), {"memory_high": "48M"}, Limits(memory=64 * M, memory_high=48 * M)),
         (Limits(memory=64 * M, memory_swap=0), {"memory_swap": "max"}, Limits(memory=64 * M)),
         (Limits(), {"memory_swap": 0}, Limits(memory_swap=0)),
+        (Limits(memory_low=M), {"memory_low": 0, "memory_min": "5M"}, Limits(memory_min=5 * M)),
+        (Limits(), {"processes": "max"}, Limits(processes=None)),
+        (Limits(processes=None), {}, Limits(processes=None)),
+        (Limits(processes=7), {"processes": "auto"}, Limits()),
+        (Limits(), {"sockets": 0}, Limits(sockets=0)),
+        (Limits(sockets=7), {"sockets": "max"}, Limits()),
         (Limits(), {"cpus": 0.5, "cpu_period": "10ms", "cpu_burst": "5ms"},
          Limits(cpus=0.5, cpu_period=10_000, cpu_burst=5_000)),
+        (Limits(), {"cpus": 0.219, "cpu_period": "114ms", "cpu_burst": "24ms"},  # docs/limits.md, The token bucket
+         Limits(cpus=0.219, cpu_period=114_000, cpu_burst=24_000)),
         (Limits(cpu_weight=300), {"cpu_weight": 100}, Limits()),
         (Limits(), {"cpu_idle": True}, Limits(cpu_idle=True)),
         (Limits(cpuset="0"), {"cpuset": "max"}, Limits()),
@@ -204,7 +219,7 @@ SHARE_1 = {"cpu__shares": "1024", "cpu__idle": "0"}
         (share, True, SHARE_2, Limits(cpu_idle=True), {"cpu.idle": 1, "cpu.weight": 100}),
         (share, False, SHARE_1, Limits(cpu_weight=300), {"cpu.shares": 3072, "cpu.idle": 0}),
         (processes, True, {"pids__max": "max"}, Limits(processes=7), {"pids.max": 7}),
-        (processes, False, {"pids__max": "7"}, Limits(), {"pids.max": "max"}),
+        (processes, False, {"pids__max": "7"}, Limits(processes=None), {"pids.max": "max"}),
     ],
 )  # fmt: skip
 def test_files(
@@ -291,7 +306,8 @@ def layout(path: Path, *names: str, unified: bool = True) -> cgroup.Layout:
         (Limits(cpu_weight=5), (), "no cgroup controller 'cpu'"),
         (Limits(cpuset="0"), ("cpu",), "no cgroup controller 'cpuset'"),
         (Limits(processes=5), ("cpu",), "no cgroup controller 'pids'"),
-        (Limits(io={"/dev/x": {"read": 1}}), ("cpu",), "no cgroup controller 'io'"),
+        (Limits(), ("cpu",), "no cgroup controller 'pids'"),
+        (Limits(io={"/dev/x": {"read": 1}}), ("cpu", "pids"), "no cgroup controller 'io'"),
         (Limits(memory_swap=0), ("memory",), "'memory' has no memory.swap.max"),
         (Limits(cpus=0.5, cpu_burst=9), ("cpu",), "'cpu' has no cpu.max.burst"),
         (Limits(cpu_idle=True), ("cpu",), "'cpu' has no cpu.idle"),
@@ -334,11 +350,99 @@ def test_more_than_the_host_has_is_refused(
         kind.refuse(limits)
 
 
+def test_who_says_nothing_of_processes_gets_a_share_of_the_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "most", lambda: 11679)
+    place = group(tmp_path, True, pids__max="max")
+    assert facet.compare(Limits(), Limits(**processes.read(place))) != []
+    processes.write(place, Limits())
+    assert (tmp_path / "pids.max").read_text() == "1751"
+    assert facet.compare(Limits(), Limits(**processes.read(place))) == []
+    assert facet.compare(Limits(processes=None), Limits(**processes.read(place))) != []
+
+
 def test_swap_alone_cannot_be_limited_in_version_1() -> None:
     memory.require_sum(Limits(memory_swap=0), unified=True)
     memory.require_sum(Limits(memory=64 * M, memory_swap=0), unified=False)
     with pytest.raises(InvalidInput, match="Give memory as well"):
         memory.require_sum(Limits(memory_swap=0), unified=False)
+
+
+@pytest.mark.parametrize("option", ["memory_low", "memory_min"])
+def test_memory_is_protected_with_version_2_only(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values: dict[str, Any] = {option: 64 * M}
+    limits, hosts = Limits(**values), [layout(tmp_path, "memory", unified=unified) for unified in (False, True)]
+    monkeypatch.setattr(cgroup, "protects_below", lambda: False)
+    for host, said in zip(hosts, ["being of version 1", "mounted without memory_recursiveprot"]):
+        monkeypatch.setattr(cgroup, "layout", lambda host=host: host)
+        with pytest.raises(Unsupported, match=f"limit {option}: .*{said}"):
+            protection.refuse(limits)
+    monkeypatch.setattr(cgroup, "protects_below", lambda: True)
+    protection.refuse(limits)
+    values[option] = 1 << 50
+    with pytest.raises(InvalidInput, match=f"{option} .* is too large: this host has"):
+        protection.refuse(Limits(**values))
+    protection.refuse(Limits())
+
+
+def test_sockets_are_refused_where_they_cannot_be_counted_or_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file-max").write_text("100\n")
+    monkeypatch.setattr(sockets, "_MOST", tmp_path / "file-max")
+    monkeypatch.setattr(socket_counter, "missing", lambda: "unknown func bpf_get_retval#186")
+    with pytest.raises(Unsupported, match=r"limit sockets: this kernel cannot count them \(unknown func .*Linux 6.1"):
+        sockets.refuse(Limits(sockets=5))
+    sockets.refuse(Limits())
+    monkeypatch.setattr(socket_counter, "missing", lambda: "")
+    sockets.refuse(Limits(sockets=100))
+    with pytest.raises(InvalidInput, match="sockets 101 is too large: this host has 100 open files at most"):
+        sockets.refuse(Limits(sockets=101))
+
+
+CLAIMS = ("vserver", "vserver/a", "vserver/a/guest", "vserver/b", "vserver/b/guest")
+
+
+def claims(tree: Path, file: str = "memory.low") -> list[int]:
+    """What each of CLAIMS claims, in MiB."""
+    return [int((tree / group / file).read_text()) // M for group in CLAIMS]
+
+
+def test_the_group_of_all_guests_claims_the_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "tree"
+    for name in CLAIMS:
+        (tree / name).mkdir(parents=True)
+        group(tree / name, True, memory__low="0", memory__min="0")
+    monkeypatch.setattr(cgroup, "layout", lambda: layout(tree, "memory"))
+    site = Site(run=tmp_path / "run")
+
+    def give(name: str, **values: int) -> None:
+        limits: Any = {option: value * M for option, value in values.items()}
+        protection.write(site, Guest(name, limits=Limits(**limits)))
+
+    give("a", memory_low=30)
+    assert claims(tree) == [30, 30, 30, 0, 0]
+    give("b", memory_low=12, memory_min=5)
+    assert claims(tree) == [42, 30, 30, 12, 12] and claims(tree, "memory.min") == [5, 0, 0, 5, 5]
+    assert protection.read(site, "b") == {"memory_low": 12 * M, "memory_min": 5 * M}
+    give("a", memory_low=10)
+    assert claims(tree) == [22, 10, 10, 12, 12]
+    (tree / "vserver/memory.low").write_text(str(21 * M))
+    assert protection.read(site, "a") == protection.read(site, "c") == {"memory_low": None, "memory_min": None}
+    give("a", memory_low=10)
+    assert protection.read(site, "a")["memory_low"] == 10 * M
+    (tree / "vserver/b/guest/memory.low").write_text("0")
+    protection.release(site)
+    assert claims(tree)[0] == 10
+    give("a")
+    assert claims(tree) == [0, 0, 0, 12, 0]
+
+
+@pytest.mark.parametrize("options", ["rw,nsdelegate,memory_recursiveprot", "rw,nsdelegate"])
+def test_whether_groups_below_are_protected_is_an_option_of_the_mount(options: str) -> None:
+    mountinfo = f"31 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 {options}\n24 0 8:1 / / rw - ext4 /dev/sda rw"
+    assert cgroup.protects_below(mountinfo) == ("memory_recursiveprot" in options)
 
 
 @pytest.mark.parametrize("option", ["disk", "inodes"])

@@ -40,6 +40,8 @@ FACETS: dict[str, Spec] = {
         "memory": {"type": "str"},
         "memory_high": {"type": "str"},
         "memory_swap": {"type": "str"},
+        "memory_low": {"type": "str"},
+        "memory_min": {"type": "str"},
         "cpus": {"type": "str"},
         "cpu_period": {"type": "str"},
         "cpu_burst": {"type": "str"},

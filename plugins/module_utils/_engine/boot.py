@@ -15,7 +15,6 @@ from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
 from .host import lxcfs
 from .kernel import cgroup, process
-from .limits import share
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -169,6 +168,7 @@ def release(site: Site, name: str) -> None:
         for outer in running.outer_groups(site, name):
             _remove_cgroup(layout, outer)
         cgroup.remove_if_empty(layout.v1, site.unit_cgroup(name))  # the v2 tree's is systemd's
+        limits.release(site)
     except OSError as error:
         raise VserverError(f"remove the cgroup of guest {name}", why=error.strerror) from error
     faults.reached("stop:released")
@@ -185,7 +185,7 @@ def _remove_cgroup(layout: cgroup.Layout, outer: str) -> None:
 
 def forget(site: Site, name: str) -> None:
     """Remove what a stopped guest has on the host until the next reboot, and our cgroup when it was the last guest."""
-    share.forget_unit(site.unit(name))
+    limits.forget(site, name)
     files.remove_tree(site.bundle(name))
     layout = cgroup.layout()
     cgroup.remove_if_empty(layout.tops, site.cgroup)

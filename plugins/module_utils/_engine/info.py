@@ -15,6 +15,7 @@ from .errors import InvalidInput, VserverError
 from .facets import binding, root
 from .facets.order import FACETS
 from .kernel import capability, cgroup, namespace
+from .limits import processes
 from .model import Guest, Limits
 from .running import Running
 from .site import Site
@@ -87,7 +88,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
         "root": section(record.root),
         "binding": {**section(record.binding), "programs": binding.programs(now.pid) if now else []},
         "capabilities": {**section(record.capabilities), "bounding": _bounding(now)},
-        "limits": {**section(record.limits), "rlimits": _rlimits(record.limits)},
+        "limits": {**section(processes.kept(record.limits)), "rlimits": _rlimits(record.limits)},
         "context": {**context, "init": context["init"] or "auto"},
         "pid": now.pid if now else None,
         "started_at": now.started_at if now else None,

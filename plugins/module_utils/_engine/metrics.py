@@ -15,6 +15,7 @@ from typing import Any
 from . import running, store, usage
 from .accounting import Account
 from .errors import VserverError
+from .limits import processes
 from .site import Site
 
 #: A number that goes up and down; everything else only grows while a guest runs.
@@ -51,8 +52,9 @@ def text(site: Site) -> str:
             metric = field.name if field.name in _GAUGES else f"{field.name}_total"
             add(metric, labels, getattr(sample.account, field.name))
         now = running.found(site, sample.guest)
+        limits = None if now is None else processes.kept(now.guest.limits)
         for option, metric in _LIMITS.items():
-            add(metric, labels, None if now is None else getattr(now.guest.limits, option))
+            add(metric, labels, limits and getattr(limits, option))
     return exposition(values)
 
 

@@ -93,12 +93,15 @@ class Capabilities:
 class Limits:
     """What a guest may use; None is "no limit of ours", or what the kernel does by itself.
 
+    Nothing is limited by itself but the number of processes: without that, one guest could take all of the host's.
+
     * memory, memory_high, memory_swap: bytes: the ceiling; above this it is slowed down; swap beyond memory
+    * memory_low, memory_min: bytes that are not taken from it while others have some to spare; or ever
     * cpus: processors' worth of time (1.5 is one and a half)
     * cpu_period, cpu_burst: microseconds: in which ``cpus`` are dealt out; what it may save up of them
     * cpu_weight: its share where guests compete, 100 being usual; cpu_idle: only what nobody else wants
     * cpuset: the processors it may run on, as the kernel writes lists (``0-2,5``)
-    * processes: processes and threads
+    * processes: processes and threads; 0: a share of as many as the host can have
     * sockets: network sockets that its processes make; accepted ones are not among them
     * disk, inodes: bytes and number of what its clone has of its own
     * io: device file → read, write (bytes a second), read_operations, write_operations (a second)
@@ -109,13 +112,15 @@ class Limits:
     memory: int | None = None
     memory_high: int | None = None
     memory_swap: int | None = None
+    memory_low: int | None = None
+    memory_min: int | None = None
     cpus: float | None = None
     cpu_period: int | None = None
     cpu_burst: int | None = None
     cpu_weight: int | None = None
     cpu_idle: bool = False
     cpuset: str | None = None
-    processes: int | None = None
+    processes: int | None = 0
     sockets: int | None = None
     disk: int | None = None
     inodes: int | None = None

@@ -36,8 +36,8 @@ def prepare(site: Site) -> None:
 def lock(site: Site, what: str, patience: float = _PATIENCE) -> Iterator[int]:
     """Hold the lock ``what`` ("guest-web1", "template-debian-12", "registry"); yields its descriptor.
 
-    Order, so that nobody waits in a circle: template first, or a guest's orders and then the guest; then "registry";
-    never two guests.
+    Order, so that nobody waits in a circle: template first, or a guest's orders and then the guest; then "registry",
+    "shared-addresses" or "memory-claims"; never two guests.
     Raises :class:`Busy` with the holder's process id after ``patience`` seconds.
     """
     files.make_directory(site.run, 0o711)

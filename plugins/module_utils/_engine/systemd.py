@@ -173,21 +173,23 @@ def stop(name: str) -> None:
         _systemctl("reset-failed", "--", name)
 
 
-def set_property(name: str, assignment: str) -> None:
-    """Set a property of a unit until the host reboots (systemd.resource-control(5)). Raises :class:`ToolFailed`."""
-    _systemctl("set-property", "--runtime", "--", name, assignment)
+def set_property(name: str, *assignments: str) -> None:
+    """Set properties of a unit until the host reboots (systemd.resource-control(5)). Raises :class:`ToolFailed`."""
+    _systemctl("set-property", "--runtime", "--", name, *assignments)
 
 
-def forget_property(name: str, key: str) -> None:
+def forget_properties(name: str, *keys: str) -> None:
     """Have nothing left of what :func:`set_property` has set for a unit that is gone; it is fine when there is nothing.
 
     ``systemctl revert`` would take what the operator has written for the unit as well.
     """
-    path = _SET / f"{name}.d" / f"50-{key}.conf"
-    if path.exists():
+    place = _SET / f"{name}.d"
+    left = [path for path in (place / f"50-{key}.conf" for key in keys) if path.exists()]
+    for path in left:
         path.unlink()
+    if left:
         with contextlib.suppress(OSError):
-            path.parent.rmdir()
+            place.rmdir()
         _systemctl("daemon-reload")
 
 

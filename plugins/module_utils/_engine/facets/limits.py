@@ -9,11 +9,13 @@ guest's cgroup, written there by us before its init runs and read back from the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import systemd
 from ..errors import VserverError
 from ..facet import Change, compare_fields
 from ..kernel import cgroup
@@ -25,6 +27,7 @@ from ..limits import (
     processes,
     processor,
     processors,
+    protection,
     share,
     sockets,
     space,
@@ -35,7 +38,11 @@ from ..running import Running, inner_cgroup, outer_cgroup, read, sharing_group, 
 from ..site import Site
 
 
-class _Kind(Protocol):
+class _Parsed(Protocol):
+    def parse(self, options: Mapping[str, Any], recorded: Limits) -> Limits: ...
+
+
+class _Kind(_Parsed, Protocol):
     """Limits that are files of one controller."""
 
     FIELDS: tuple[str, ...]
@@ -54,12 +61,13 @@ _KINDS: Mapping[str, _Kind] = {
     "io": devices,
 }
 _ALL: Sequence[_Kind] = (*_KINDS.values(), share)
-_NONE = Limits()
+_PARSED: Sequence[_Parsed] = (*_ALL, protection, sockets, space, per_process, sysctls)
+_NONE = Limits(processes=None)
 
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     """Options: the fields of :class:`Limits`, as people write them; ``max`` is no limit."""
-    for kind in (memory, processor, share, processors, processes, sockets, devices, space, per_process, sysctls):
+    for kind in _PARSED:
         recorded = kind.parse(options, recorded)
     return recorded
 
@@ -69,6 +77,7 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> L
     limits = guest.limits
     for kind in _ALL:
         kind.refuse(limits)
+    protection.refuse(limits)
     sockets.refuse(limits)
     space.refuse(site, guest)
     per_process.refuse(limits)
@@ -94,6 +103,7 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
         values.update(share.read(sharing))
     if "io" in groups:
         values.update(devices.read(groups["io"], list(guest.limits.io)))
+    values.update(protection.read(site, guest.name))
     values.update(sockets.read(outer_cgroup(site, cgroup.layout(), guest.name)))
     values.update(space.read(site, guest))
     values.update(sysctls.read(now.pid, now.guest.limits.sysctls))
@@ -118,7 +128,7 @@ def compare(desired: Limits, observed: Limits | None) -> list[Change]:
 def _kept(limits: Limits) -> Limits:
     for kind in _ALL:
         limits = kind.kept(limits)
-    return space.kept(limits)
+    return space.kept(protection.kept(limits))
 
 
 def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
@@ -142,10 +152,20 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
     fields = (field.name for field in dataclasses.fields(Limits))
     changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)} | set(sockets.FIELDS)
     if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
-        changed |= set(share.FIELDS)  # systemd remembers what the guest had before
+        changed |= {*share.FIELDS, *protection.FIELDS}  # systemd remembers what the guest had before
     if space.astray(site, guest) or space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
         changed |= set(space.FIELDS)  # it is the file system that remembers
     _write(site, guest, pid, changed)
+
+
+def release(site: Site) -> None:
+    """Take back what the host has kept for guests that have ended; their cgroups are gone."""
+    protection.release(site)
+
+
+def forget(site: Site, name: str) -> None:
+    """Have systemd forget what it was told of a guest that there is no more. Raises :class:`~..errors.ToolFailed`."""
+    systemd.forget_properties(site.unit(name), share.OF_UNIT, *protection.OF_UNIT)
 
 
 def _sharing(site: Site, guest: Guest) -> Controller | None:
@@ -163,6 +183,9 @@ def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
             _put(guest, share, sharing)
         elif not share.in_force(sharing, guest.limits):
             share.write_unit(unit, guest.limits)
+    if changed & set(protection.FIELDS):
+        with _told(guest):
+            protection.write(site, guest)
     if changed & set(sockets.FIELDS):
         sockets.write(guest, outer_cgroup(site, cgroup.layout(), guest.name))
     if changed & set(space.FIELDS):
@@ -172,10 +195,17 @@ def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
 
 
 def _put(guest: Guest, kind: _Kind, group: Controller | None) -> None:
-    try:
+    with _told(guest):
         if group is None:
             raise FileNotFoundError(None, "this host has no such cgroup controller", kind.FIELDS[0])
         kind.write(group, guest.limits)
+
+
+@contextlib.contextmanager
+def _told(guest: Guest) -> Iterator[None]:
+    """Say whose limits they are, and which file refused."""
+    try:
+        yield
     except OSError as error:
         raise VserverError(
             f"set the limits of guest {guest.name}",

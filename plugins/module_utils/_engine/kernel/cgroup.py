@@ -107,6 +107,16 @@ def layout() -> Layout:
     return layout_of(mounts, texts)
 
 
+def protects_below(mountinfo: str | None = None) -> bool:
+    """Whether memory that is protected in a v2 group is protected in the groups below it (memory_recursiveprot, 5.7).
+
+    * mountinfo: the text of proc_pid_mountinfo(5), in place of this process's
+    """
+    lines = (Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo).splitlines()
+    kinds = (line.split(" - ", 1)[1].split(" ") for line in lines)
+    return any("memory_recursiveprot" in options.split(",") for kind, _source, options in kinds if kind == "cgroup2")
+
+
 def create(where: Layout, group: str, inside: str = "") -> Path:
     """Make ``group`` in the v2 tree, with every controller there is, and return its path.
 

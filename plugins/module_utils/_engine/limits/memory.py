@@ -57,10 +57,10 @@ def refuse(limits: Limits) -> None:
     for option, value in asked.items():
         require(option, "memory", _FILES[option], _V1_FILES.get(option))
         if option != "memory_swap":
-            refuse_above(option, value, _host_memory(), "bytes of memory")
+            refuse_above(option, value, host_memory(), "bytes of memory")
 
 
-def _host_memory() -> int:
+def host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

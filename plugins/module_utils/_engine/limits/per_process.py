@@ -17,9 +17,11 @@ from ..kernel import capability, cgroup
 from ..model import Guest, Limits
 
 FIELDS: tuple[str, ...] = ("rlimits",)
-#: Name → number of every limit this platform has.
+#: Name → number of every limit this platform has; OFILE is BSD's name of NOFILE, which no runtime knows.
 RLIMITS: Mapping[str, int] = {
-    name[len("RLIMIT_") :].lower(): getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")
+    name[len("RLIMIT_") :].lower(): getattr(resource, name)
+    for name in dir(resource)
+    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
 }
 _INFINITY = ("infinity", "unlimited", "-1")
 #: What these count to: 20 minus the nice value, and the highest real-time priority (sched(7)).

@@ -1,11 +1,17 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many processes and threads a guest may have: controller pids (cgroup-v2.rst, "PID Interface Files")."""
+"""How many processes and threads a guest may have: controller pids (cgroup-v2.rst, "PID Interface Files").
+
+A guest of which nothing is said may have 15 % of what the host can have, as systemd lets a service (TasksMax=,
+systemd-system.conf(5)). The kernel sizes that number so that the stacks of all threads fill an eighth of memory
+(kernel/fork.c, set_max_threads); with the rest that a small process takes, 15 % of it is a quarter.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,26 +23,38 @@ from .wording import NO_LIMIT, ceiling, refuse_above, require
 
 FIELDS: tuple[str, ...] = ("processes",)
 _FILE = "pids.max"
+_USUAL, _BY_ITSELF, _SHARE = "auto", 0, 0.15
+_KERNEL = Path("/proc/sys/kernel")
 
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
-    """Option: ``processes``, a number or ``max``."""
+    """Option: ``processes``, a number, ``auto`` for a share of the host's, or ``max``."""
     value = options.get("processes")
     if value is None:
         return recorded
+    if str(value).strip().lower() == _USUAL:
+        return dataclasses.replace(recorded, processes=_BY_ITSELF)
     return dataclasses.replace(recorded, processes=ceiling("processes", value, units.parse_count, 1))
+
+
+@functools.cache
+def most() -> int:
+    """How many processes and threads this host can have."""
+    return min(int((_KERNEL / name).read_text()) for name in ("pid_max", "threads-max"))
 
 
 def refuse(limits: Limits) -> None:
     """Raise when this host cannot keep this limit."""
     if limits.processes is not None:
         require("processes", "pids", _FILE, "cgroup.procs")
-        most = int(Path("/proc/sys/kernel/pid_max").read_text())
-        refuse_above("processes", limits.processes, most, "process ids (kernel.pid_max)")
+        refuse_above("processes", limits.processes, most(), "processes (kernel.pid_max, kernel.threads-max)")
 
 
 def kept(limits: Limits) -> Limits:
-    return limits
+    """``limits`` with the number that this host makes of ``auto``."""
+    if limits.processes != _BY_ITSELF:
+        return limits
+    return dataclasses.replace(limits, processes=int(most() * _SHARE))
 
 
 def read(group: Controller) -> dict[str, Any]:
@@ -47,4 +65,5 @@ def read(group: Controller) -> dict[str, Any]:
 
 def write(group: Controller, limits: Limits) -> None:
     """Put the limit in force. Raises OSError."""
-    group.write(_FILE, NO_LIMIT if limits.processes is None else limits.processes)
+    number = kept(limits).processes
+    group.write(_FILE, NO_LIMIT if number is None else number)

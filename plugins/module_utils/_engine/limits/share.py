@@ -22,7 +22,7 @@ from .wording import require
 FIELDS: tuple[str, ...] = ("cpu_weight", "cpu_idle")
 _USUAL, _LEAST, _MOST = 100, 1, 10_000
 _V1_USUAL = 1024  # cpu.shares
-_OF_UNIT = "CPUWeight"  # systemd.resource-control(5)
+OF_UNIT = "CPUWeight"  # systemd.resource-control(5)
 
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
@@ -86,9 +86,4 @@ def write(group: Controller, limits: Limits) -> None:
 def write_unit(unit: str, limits: Limits) -> None:
     """Have systemd put ``limits`` in force for a unit. Raises :class:`~..errors.ToolFailed`."""
     weight = "idle" if limits.cpu_idle else str(limits.cpu_weight or _USUAL)
-    systemd.set_property(unit, f"{_OF_UNIT}={weight}")
-
-
-def forget_unit(unit: str) -> None:
-    """Have systemd forget what :func:`write_unit` has told it of a unit. Raises :class:`~..errors.ToolFailed`."""
-    systemd.forget_property(unit, _OF_UNIT)
+    systemd.set_property(unit, f"{OF_UNIT}={weight}")
