@@ -200,7 +200,7 @@ RETURN = r"""
 guest:
   description:
     - The guest as it stands after the change, in the shape of RV(linux.vserver.guest_info#module:guests), but without
-      C(disk_bytes).
+      C(disk_bytes) and C(disk_shared_bytes).
     - In check mode, the guest as it stands. Empty when it does not exist.
   returned: success, with O(name)
   type: dict

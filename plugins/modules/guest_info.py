@@ -28,7 +28,8 @@ options:
   gather:
     description:
       - What to look for beyond settings and state. V([]) is nothing, and fast.
-      - V(disk) is RV(guests[].disk_bytes), for which every file of the guests is looked at.
+      - V(disk) is RV(guests[].disk_bytes) and RV(guests[].disk_shared_bytes), for which every file of the guests is
+        looked at.
       - V(usage) is RV(guests[].usage).
     type: list
     elements: str
@@ -143,10 +144,15 @@ guests:
       returned: when V(disk) is in O(gather)
       type: int
       sample: 167936
+    disk_shared_bytes:
+      description: Space on disk of the template below its clone, which other clones have as well; 0 of a copy.
+      returned: when V(disk) is in O(gather)
+      type: int
+      sample: 245366784
     usage:
       description:
         - What it has used since it started, and uses now, by the kernel's counters. V(none) when it is not running.
-        - What this host's kernel does not count is V(none).
+        - What this host's kernel does not count is V(none), and RV(guests[].usage.not_counted) says why.
       returned: when V(usage) is in O(gather)
       type: dict
       contains:
@@ -210,6 +216,11 @@ guests:
           returned: always
           type: int
           sample: 8388608
+        memory_low_events:
+          description: How often it had to give back memory that it was promised.
+          returned: always
+          type: int
+          sample: 0
         memory_high_events:
           description: How often it was at C(memory_high).
           returned: always
@@ -217,6 +228,11 @@ guests:
           sample: 0
         memory_max_events:
           description: How often it was at C(memory).
+          returned: always
+          type: int
+          sample: 0
+        oom_events:
+          description: How often an allocation was about to fail for want of memory.
           returned: always
           type: int
           sample: 0
@@ -255,21 +271,6 @@ guests:
           returned: always
           type: int
           sample: 0
-        cpu_stalled_seconds:
-          description: How long something in it waited for a processor.
-          returned: always
-          type: float
-          sample: 0.5
-        memory_stalled_seconds:
-          description: The same for memory.
-          returned: always
-          type: float
-          sample: 0.0
-        io_stalled_seconds:
-          description: The same for disks.
-          returned: always
-          type: float
-          sample: 0.25
         process_states:
           description: Number of processes in each state, by the letter that C(ps) has for it.
           returned: always
@@ -282,6 +283,40 @@ guests:
           returned: always
           type: int
           sample: 4
+        pressure:
+          description:
+            - By resource, V(cpu), V(memory) and V(io), how much of the time V(some) of its processes waited for it, or
+              V(full), all of them at once. Of each, C(avg10), C(avg60) and C(avg300) in percent of the last so many
+              seconds, and C(total_seconds).
+          returned: always
+          type: dict
+          sample:
+            cpu:
+              some:
+                avg10: 1.5
+                avg60: 0.5
+                avg300: 0.25
+                total_seconds: 12.5
+        network:
+          description:
+            - What the programs of its binding let through, by family, V(ipv4) and V(ipv6), each with C(received_bytes),
+              C(received_packets), C(sent_bytes) and C(sent_packets). Bytes count from the IP header on.
+            - V(local_ipv4) and V(local_ipv6) are what passed C(lo), that is between it and itself, the host, or other
+              guests of the host.
+          returned: always
+          type: dict
+          sample:
+            ipv4:
+              received_bytes: 1048576
+              received_packets: 800
+              sent_bytes: 40960
+              sent_packets: 400
+        not_counted:
+          description: Why what is V(none) is not counted, by its name.
+          returned: always
+          type: dict
+          sample:
+            pressure: "the kernel measures no pressure: it was built without, or psi=1 is not on its command line"
     root:
       description: Where its root comes from, as set by M(linux.vserver.clone).
       returned: always

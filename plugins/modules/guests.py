@@ -244,7 +244,7 @@ RETURN = r"""
 guests:
   description:
     - The guests as they stand after the change, in the shape of RV(linux.vserver.guest_info#module:guests), but without
-      C(disk_bytes). In check mode, as they stand.
+      C(disk_bytes) and C(disk_shared_bytes). In check mode, as they stand.
   returned: always
   type: list
   elements: dict

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import SLEEP, Guests, eventually
+from .links import link
 
 M = 1 << 20
 SPIN = "import time\nwhile time.process_time() < 1: pass\nprint(time.process_time())"
@@ -106,11 +108,101 @@ def test_rates_and_metrics_tell_the_same(guests: Guests, site: Site) -> None:
 
 def test_a_guest_that_waits_for_a_processor_has_pressure(guests: Guests, site: Site) -> None:
     guests.start("presses", init=SLEEP, limits={"cpus": 0.1})
-    if used(site, "presses")["cpu_stalled_seconds"] is None:
-        assert not (cgroup.layout().tree / "cpu.pressure").exists(), "the kernel measures it"
-        return
     guests.exec("presses", "timeout", "1", "sh", "-c", "while :; do :; done")
-    eventually(lambda: used(site, "presses")["cpu_stalled_seconds"] > 0.1, "no pressure is told")
+    told = used(site, "presses")
+    if not (cgroup.layout().tree / "cpu.pressure").exists() and not (guests.group("presses") / "cpu.pressure").exists():
+        assert told["pressure"] is None and "psi=1" in told["not_counted"]["pressure"]
+        return
+    assert told["pressure"]["cpu"]["some"]["total_seconds"] > 0.1
+    assert {"avg10", "avg60", "avg300"} < set(told["pressure"]["io"]["full"])
+    assert "pressure" not in told["not_counted"]
+    eventually(lambda: used(site, "presses")["pressure"]["cpu"]["some"]["avg10"] > 0, "no pressure is told")
+
+
+#: Takes one connection, reads all of it, and answers as much.
+ECHO = """
+import socket, sys
+with socket.create_server((sys.argv[1], 7000), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET) as own:
+    print("ready", flush=True)
+    taken, _ = own.accept()
+    size = 0
+    while data := taken.recv(1 << 16):
+        size += len(data)
+    taken.sendall(bytes(size))
+"""
+SEND = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 7000)) as made:
+    made.sendall(bytes(int(sys.argv[2])))
+    made.shutdown(socket.SHUT_WR)
+    size = 0
+    while data := made.recv(1 << 16):
+        size += len(data)
+assert size == int(sys.argv[2])
+"""
+SIZE = 8 * M
+
+
+def exchange(guests: Guests, name: str, address: str, server: Sequence[str]) -> None:
+    """Have a guest send and receive SIZE bytes; what serves at ``address`` is run by the words ``server``."""
+    with subprocess.Popen([*server, "python3", "-c", ECHO, address], stdout=subprocess.PIPE) as served:
+        try:
+            assert served.stdout is not None and served.stdout.readline() == b"ready\n"
+            guests.run(name, "python3", "-c", SEND, address, str(SIZE))
+        finally:
+            served.terminate()
+
+
+@pytest.mark.parametrize(
+    ("family", "own", "near", "far"),
+    [
+        ("ipv4", "203.0.113.10/24", "203.0.113.1/24", "203.0.113.99"),
+        ("ipv6", "fd00:7::10/64", "fd00:7::1/64", "fd00:7::99"),
+    ],
+)
+def test_bytes_that_a_guest_exchanges_are_counted(
+    guests: Guests, site: Site, family: str, own: str, near: str, far: str
+) -> None:
+    with link("vsacct", near) as made:
+        made.far("ip", "address", "add", f"{far}/{near.partition('/')[2]}", "dev", made.there, *["nodad"][: ":" in far])
+        guests.start("talks", addresses=[own], binding={"interface": "vsacct"}, init=SLEEP)
+        before = used(site, "talks")["network"]
+        exchange(guests, "talks", far, ["nsenter", f"--net=/proc/{made.pid}/ns/net", "--"])
+        after = used(site, "talks")["network"]
+        for counter in ("received_bytes", "sent_bytes"):
+            assert after[family][counter] - before[family][counter] == pytest.approx(SIZE * 1.01, rel=0.05)
+        for counter in ("received_packets", "sent_packets"):
+            assert SIZE / 1500 < after[family][counter] - before[family][counter] < SIZE / 500
+        assert {**after, family: None} == {**before, family: None}
+        # An address more changes the binding, not what has been counted.
+        more = [own, "203.0.113.11/24" if family == "ipv4" else "fd00:7::11/64"]
+        assert lifecycle.configure(site, "talks", "binding", {"addresses": more}).changed
+        again = used(site, "talks")["network"]
+        assert again == after
+        exchange(guests, "talks", far, ["nsenter", f"--net=/proc/{made.pid}/ns/net", "--"])
+        total = used(site, "talks")["network"][family]["sent_bytes"] - before[family]["sent_bytes"]
+        assert total == pytest.approx(2 * SIZE * 1.01, rel=0.05)
+        said = dict(line.rsplit(" ", 1) for line in metrics.text(site).splitlines() if not line.startswith("#"))
+        key = f'vserver_guest_network_sent_bytes_total{{guest="talks",family="{family}",via="interface"}}'
+        assert int(said[key]) >= total
+        lifecycle.set_state(site, "talks", "restarted", {"timeout": 0})
+        assert used(site, "talks")["network"][family]["sent_bytes"] < SIZE
+        lifecycle.set_state(site, "talks", "absent", {"timeout": 0})
+
+
+def test_what_stays_on_the_host_is_counted_apart(guests: Guests, site: Site) -> None:
+    guests.start("inward", addresses=["203.0.113.20/32"], init=SLEEP)
+    exchange(guests, "inward", "203.0.113.20", guests.command("inward"))
+    told = used(site, "inward")["network"]
+    assert told["ipv4"] == dict.fromkeys(told["ipv4"], 0)
+    for counter in ("received_bytes", "sent_bytes"):  # each byte goes out of one socket and into the other, both ways
+        assert told["local_ipv4"][counter] == pytest.approx(2 * SIZE, rel=0.05)
+
+
+def test_of_a_guest_with_the_network_of_the_host_nothing_is_counted(guests: Guests, site: Site) -> None:
+    guests.start("open", binding={"network": "host"}, init=SLEEP)
+    told = used(site, "open")
+    assert told["network"] is None and "network: host" in told["not_counted"]["network"]
 
 
 def test_what_a_guest_used_ends_with_it(guests: Guests, site: Site) -> None:

@@ -66,10 +66,12 @@ class Machine:
                 (upper,) = struct.unpack_from("=4xI", instructions, counter * 8)
                 registers[destination] = upper << 32 | immediate & _MASK32
                 counter += 1
-            elif opcode == 0xDB and immediate == 1:
+            elif opcode == 0xDB:
                 place, added = _known(registers[destination]) + offset, _known(registers[source])
-                registers[source] = int.from_bytes(self.read(place, 8), _byte_order())
-                self.write(place, (_known(registers[source]) + added & _MASK64).to_bytes(8, _byte_order()))
+                before = int.from_bytes(self.read(place, 8), _byte_order())
+                self.write(place, (before + added & _MASK64).to_bytes(8, _byte_order()))
+                if immediate & 1:
+                    registers[source] = before
             elif kind in (1, 3):
                 size = _SIZES[opcode & 0x18]
                 if kind == 1:

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import functools
+import types
 from pathlib import Path
 
+import prometheus_client.openmetrics.parser
+import prometheus_client.parser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import accounting, metrics
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine import accounting, metrics, usage
+from ansible_collections.linux.vserver.plugins.module_utils._engine.accounting import Account
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.traffic_counter import SLOTS, Traffic
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, pressure
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 IO_STAT = """8:0 rbytes=4096 wbytes=100 rios=1 wios=2 dbytes=0 dios=0
@@ -41,11 +47,27 @@ def test_counters_of_disks_are_summed_up() -> None:
     assert accounting.v1_disks(None)["Read"] == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [(PRESSURE, 2.5), ("full avg10=0.00 avg60=0.00 avg300=0.00 total=7", None), (None, None)]
-)
-def test_pressure(text: str | None, seconds: float | None) -> None:
-    assert accounting.stalled(text) == seconds
+def test_pressure() -> None:
+    told = pressure.parse(PRESSURE)
+    assert told is not None and set(told) == set(pressure.KINDS)
+    assert told["some"] == {"avg10": 1.0, "avg60": 2.0, "avg300": 0.5, "total_seconds": 2.5}
+    assert told["full"]["total_seconds"] == 7e-6
+    assert pressure.parse("some avg10=0.00 avg60=0.00 avg300=0.00 total=0") == {
+        "some": {"avg10": 0.0, "avg60": 0.0, "avg300": 0.0, "total_seconds": 0.0}
+    }
+    assert pressure.parse(None) is None and pressure.parse("") is None
+
+
+def test_for_everything_that_is_not_counted_there_is_a_reason() -> None:
+    fields = {entry.name for entry in dataclasses.fields(accounting.Account) if entry.default is None}
+    assert {"pressure", "network", "sockets", "memory_bytes", "read_bytes"} <= fields
+    controllers = ("cpu", "memory", "io", "pids")
+    for present, v1 in ((), ()), (controllers, ()), (controllers, controllers):
+        assert set(accounting.reasons(fields, present, v1)) == fields
+    one = functools.partial(accounting.reasons, ["memory_high_events"])
+    assert "no controller memory" in one((), ())["memory_high_events"]
+    assert "version 1" in one(controllers, controllers)["memory_high_events"]
+    assert "psi=1" in accounting.reasons(["pressure"], controllers, ())["pressure"]
 
 
 def test_flat_files() -> None:
@@ -64,22 +86,73 @@ def test_memory_in_both_versions(file: str, unified: bool, tmp_path: Path, monke
     assert accounting.memory(Site(), "web1") == 4096
 
 
-_LINE = re.compile(
-    r"# TYPE [a-zA-Z_:][a-zA-Z0-9_:]* (?:counter|gauge)|"
-    r'[a-zA-Z_:][a-zA-Z0-9_:]*\{guest="(?:[^"\\\n]|\\[\\n"])*"\} -?[0-9.]+(?:e[+-]?[0-9]+)?'
+TRAFFIC = Traffic(1, 2, 3, 4)
+PSI = {"cpu": {"some": {"avg10": 12.5, "avg60": 0.0, "avg300": 0.0, "total_seconds": 2.5}}}
+NESTED = ("pressure", "network", "not_counted")
+FULL = Account(
+    **{entry.name: 7 for entry in dataclasses.fields(Account) if entry.name not in NESTED},
+    pressure=PSI,
+    network=dict.fromkeys(SLOTS, TRAFFIC),
 )
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(["running", "oom_kills_total"]),
-        st.lists(st.tuples(st.text(), st.integers(0, 1 << 63) | st.floats(0, 1e12)), min_size=1, max_size=3),
-    )
+def readings(guest: str = "web1", account: Account = FULL) -> list[metrics.Reading]:
+    sample = usage.Sample(guest, 9, "running", 0.0, account, "2026-08-01T12:00:00+00:00")
+    limits = {"memory_limit_bytes": 1 << 30, "cpus_limit": 1.5, "processes_limit": 9, "disk_limit_bytes": None}
+    found = list(metrics.of_guest(sample, {"S": 3, "R": 1}, limits))
+    return [
+        *found,
+        ("readable", {"guest": guest}, 1),
+        ("running", {"guest": guest}, 1),
+        ("disk_bytes", {"guest": guest}, 4096),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parse", "openmetrics"),
+    [(prometheus_client.parser, False), (prometheus_client.openmetrics.parser, True)],
+    ids=["text", "openmetrics"],
 )
-def test_every_line_is_one_of_the_format(values: dict[str, list[tuple[str, float]]]) -> None:
-    samples = {metric: [({"guest": name}, value) for name, value in pairs] for metric, pairs in values.items()}
-    said = metrics.exposition(samples)
-    assert all(_LINE.fullmatch(line) for line in said.removesuffix("\n").split("\n") if said)
-    assert said.count("# TYPE") == len(values)
-    assert "running" not in values or "# TYPE vserver_guest_running gauge\n" in said
-    assert "oom_kills_total" not in values or "# TYPE vserver_guest_oom_kills_total counter\n" in said
+@given(guest=st.text(max_size=9), number=st.integers(0, 1 << 63) | st.floats(0, 1e12))
+def test_prometheus_reads_what_is_written(
+    parse: types.ModuleType, openmetrics: bool, guest: str, number: float
+) -> None:
+    account = dataclasses.replace(FULL, cpu_seconds=number)
+    said = metrics.exposition(readings(guest, account), openmetrics=openmetrics)
+    families = {family.name: family for family in parse.text_string_to_metric_families(said)}
+    values = {
+        (sample.name.removeprefix(metrics.PREFIX), tuple(sorted(sample.labels.items()))): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    wanted = {
+        (name, tuple(sorted(labels.items()))): value
+        for name, labels, value in readings(guest, account)
+        if value is not None
+    }
+    assert values == wanted
+    assert families["vserver_guest_cpu_seconds"].type == "counter"
+    assert families["vserver_guest_memory_bytes"].type == "gauge"
+    assert families["vserver_guest_sockets"].documentation == "TCP and UDP sockets."
+
+
+def test_what_is_not_counted_is_no_metric() -> None:
+    said = metrics.exposition(readings(account=Account()))
+    assert "pressure" not in said and "memory_bytes" not in said and "network" not in said
+    assert 'vserver_guest_cpu_seconds_total{guest="web1"} 0.0\n' in said
+
+
+def test_every_metric_has_a_reading_and_its_unit_in_its_name() -> None:
+    told = {name for name, _labels, _value in readings()}
+    assert told | {"disk_shared_bytes"} == set(metrics.METRICS)
+    units = ("seconds", "bytes", "packets", "operations", "events", "kills", "periods", "ratio", "refused")
+    bare = {"readable", "running", "cpus_limit", "processes", "processes_in_state", "processes_limit", "sockets"}
+    assert {name for name in told if not name.removesuffix("_total").endswith(units)} == bare
+
+
+def test_traffic_is_told_by_family_and_way() -> None:
+    said = metrics.exposition(readings())
+    for family in ("ipv4", "ipv6"):
+        for via in ("interface", "lo"):
+            assert f'sent_bytes_total{{guest="web1",family="{family}",via="{via}"}} 3\n' in said
+    assert 'pressure_ratio{guest="web1",resource="cpu",kind="some",window="10s"} 0.125\n' in said

@@ -42,6 +42,12 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.progr
     binding_programs,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.receivers import CGROUP
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.traffic_counter import (
+    TRAFFIC,
+    VALUE_SIZE,
+    Traffic,
+    parse,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf import AttachType
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import Helper
 from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FOUND, PACKET, SOCKET, Machine
@@ -49,6 +55,7 @@ from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FO
 Address = Union[IPv4Address, IPv6Address]
 
 OUR_CGROUP, OTHER_CGROUP = 0x1_0000_0451, 0x452
+COUNTERS = 0x60000000
 GUEST = policy_of(
     514,
     [ip_interface(text) for text in ("192.0.2.10/24", "198.51.100.10/28", "2001:db8:1::10/64", "2001:db8:2::10/60")],
@@ -72,7 +79,7 @@ class Call:
 
 def _code(policy: BindingPolicy, hook: AttachType, dialect: Dialect = Dialect()) -> bytes:  # noqa: B008
     program = next(program for program in binding_programs(policy, dialect) if program.attach_type is hook)
-    return program.code.linked(numbers={CGROUP: OUR_CGROUP} if program.code.numbers else {})
+    return program.code.linked({TRAFFIC: 1}, {CGROUP: OUR_CGROUP} if program.code.numbers else {})
 
 
 def _plain(address: bytes) -> Address:
@@ -431,9 +438,19 @@ def passes(
     data: bytes,
     *,
     found: tuple[str, int] | None = None,
+    device: int = 2,
+    segments: int = 0,
 ) -> bool:
-    """Run a packet filter; ``found`` is the socket a look-up gives: what it is bound to, and its cgroup."""
+    """Run a packet filter, which has to count what it lets pass and nothing else.
+
+    * found: the socket a look-up gives: what it is bound to, and its cgroup
+    * device: index of the interface, 1 is lo; segments: of how many packets this one is made
+    """
     context = bytearray(192)
+    struct.pack_into(
+        "=I12xH22xI", context, 0, len(data), socket.htons(0x800 if data[:1] == b"\x45" else 0x86DD), device
+    )
+    struct.pack_into("=I", context, 164, segments)
     struct.pack_into("=II", context, 76, PACKET, PACKET + len(data))
     sock = bytearray(80)
     if found and found[0]:
@@ -461,10 +478,20 @@ def passes(
         Helper.SK_LOOKUP_UDP: look_up,
         Helper.SK_RELEASE: release,
         Helper.SK_ANCESTOR_CGROUP_ID: ancestor,
+        Helper.MAP_LOOKUP: lambda machine, arguments: COUNTERS * (machine.read(arguments[1], 4) == bytes(4)),
     }
-    value = Machine({CONTEXT: context, PACKET: bytearray(data), FOUND: sock}, helpers).run(_code(policy, hook))
+    counters = bytearray(VALUE_SIZE)
+    regions = {CONTEXT: context, PACKET: bytearray(data), FOUND: sock, COUNTERS: counters}
+    value = Machine(regions, helpers).run(_code(policy, hook))
     assert references == 0
     assert value in (0, 1)
+    counted = {slot: dataclasses.asdict(traffic) for slot, traffic in parse(bytes(counters)).items()}
+    sizes = dict.fromkeys(counted["ipv4"], 0)
+    if value:
+        way = "received" if hook is AttachType.INET_INGRESS else "sent"
+        sizes.update({f"{way}_bytes": len(data), f"{way}_packets": segments or 1})
+    where = ("local_" if device == 1 else "") + ("ipv4" if data[:1] == b"\x45" else "ipv6")
+    assert counted == {slot: sizes if slot == where else dict.fromkeys(sizes, 0) for slot in counted}
     return bool(value)
 
 
@@ -526,6 +553,25 @@ def test_what_is_sent_to_a_group_from_a_loopback_is_not_heard(group: str, remote
 def test_packets(hook: AttachType, local: str, remote: str, expected: bool) -> None:
     data = packet(remote, local) if hook is IN else packet(local, remote)
     assert passes(GUEST, hook, data) is expected
+
+
+@pytest.mark.parametrize("hook", [IN, OUT])
+@pytest.mark.parametrize("device", [0, 1, 2])
+@pytest.mark.parametrize("segments", [0, 1, 40])
+@pytest.mark.parametrize(
+    ("own", "other"), [("192.0.2.10", "203.0.113.1"), ("2001:db8:1::10", "2001:db8:9::1"), ("127.2.2.1", "127.2.2.1")]
+)
+def test_what_passes_is_counted_where_it_belongs(
+    hook: AttachType, device: int, segments: int, own: str, other: str
+) -> None:
+    data = packet(other, own) if hook is IN else packet(own, other)
+    assert passes(GUEST, hook, data, device=device, segments=segments)
+
+
+def test_the_counters_of_all_processors_are_one() -> None:
+    one, two = struct.pack("=16Q", *range(16)), struct.pack("=16Q", *range(100, 116))
+    assert parse(one + two)["ipv4"] == Traffic(100, 102, 116, 118)
+    assert parse(one + two)["local_ipv6"] == Traffic(112, 114, 128, 130)
 
 
 @pytest.mark.parametrize("hook", [IN, OUT])

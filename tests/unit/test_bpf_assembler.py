@@ -184,3 +184,18 @@ def test_masks_and_unions_of_addresses(left: int, right: int) -> None:
 
 def test_code_counts_instructions() -> None:
     assert len(Code(bytes(24))) == 3
+
+
+def test_what_is_added_in_one_step_wraps_around() -> None:
+    asm = Assembler()
+    asm.move(R6, R1)
+    asm.move(R2, 5)
+    asm.atomic_add(R6, Field(8, 8), R2)
+    asm.load(R0, R6, Field(8, 8))
+    asm.move(R1, 0)
+    asm.leave(0)
+    context = bytearray(8) + struct.pack("=Q", (1 << 64) - 2)
+    machine = Machine({CONTEXT: context})
+    assert machine.run(asm.assemble().linked()) == 0
+    assert context == bytearray(8) + struct.pack("=Q", 3)
+    assert asm.assemble().instructions[16:24].hex() == "db26080000000000"

@@ -8,16 +8,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import (
-    Assembler,
     Helper,
-    Register,
 )
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_context import Field
 from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import socket_counter
 
 from .bpf_machine import CONTEXT, FOUND, SOCKET, Machine
@@ -114,8 +110,3 @@ def test_names_fit_and_are_not_the_bindings() -> None:
     for hook in socket_counter._PROGRAMS:
         name = socket_counter._code(hook)[0]
         assert len(name) < 16 and not name.startswith("vs.")
-
-
-def test_only_eight_bytes_are_added_to_in_one_step() -> None:
-    with pytest.raises(ValueError, match="4 bytes"):
-        Assembler().fetch_add(Register.R1, Field(0), Register.R2)

@@ -3,21 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a guest has used since it started: the kernel's own counters of its cgroup, in both versions of control groups.
 
-One reading of a guest is a dozen small files. Whatever the kernel does not count here is None.
+One reading of a guest is a dozen small files and one map; sockets are listed once for all guests. Whatever the kernel
+does not count here is None, and why is told.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import running
-from .kernel import cgroup, process, sock_diag
+from .chbind import attach
+from .chbind.traffic_counter import Traffic
+from .kernel import cgroup, pressure, process, sock_diag
 from .kernel.controller import Controller, controllers
+from .kernel.pressure import Pressure
 from .site import Site
 
 
@@ -27,9 +32,14 @@ class Account:
 
     * throttled_seconds: how long it had used up its ``cpus``; throttled_periods of cpu_periods: how often
     * memory_bytes: page cache included; memory_peak_bytes: the most of it so far
-    * memory_high_events, memory_max_events: how often it was at these limits; oom_kills: killed for want of memory
+    * memory_high_events, memory_max_events: how often it was at these limits; memory_low_events: how often it was made
+      to give back memory although it had no more than it is promised
+    * oom_events: how often an allocation was about to fail; oom_kills: processes killed for want of memory
     * processes_refused: how often a process or thread was one too many
-    * …_stalled_seconds: how long something in it waited for this (PSI, "some")
+    * sockets: TCP and UDP sockets it has now
+    * pressure: how long something in it waited, by what for: ``cpu``, ``memory``, ``io``
+    * network: what it received and sent, by :data:`.chbind.traffic_counter.SLOTS`
+    * not_counted: why the fields are None that are
     """
 
     cpu_seconds: float = 0.0
@@ -38,13 +48,15 @@ class Account:
     cpu_periods: int | None = None
     throttled_periods: int | None = None
     throttled_seconds: float | None = None
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
     memory_peak_bytes: int | None = None
     memory_swap_bytes: int | None = None
     memory_anonymous_bytes: int | None = None
     memory_cache_bytes: int | None = None
+    memory_low_events: int | None = None
     memory_high_events: int | None = None
     memory_max_events: int | None = None
+    oom_events: int | None = None
     oom_kills: int | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
@@ -52,17 +64,39 @@ class Account:
     written_operations: int | None = None
     processes: int = 0
     processes_refused: int | None = None
-    cpu_stalled_seconds: float | None = None
-    memory_stalled_seconds: float | None = None
-    io_stalled_seconds: float | None = None
+    sockets: int | None = None
+    pressure: Mapping[str, Pressure] | None = None
+    network: Mapping[str, Traffic] | None = None
+    not_counted: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(site: Site, name: str) -> Account:
-    """The counters of a running guest; what has vanished meanwhile is as if it had used nothing."""
-    inner = running.inner_cgroup(site, name)
-    layout = cgroup.layout()
+#: The beginning of a counter's name → the controller that counts it.
+_COUNTED_BY = {
+    "cpu_periods": "cpu",
+    "throttled": "cpu",
+    "memory": "memory",
+    "oom": "memory",
+    "read": "io",
+    "written": "io",
+    "processes_refused": "pids",
+}
+_OTHERWISE = {
+    "sockets": "the kernel does not tell whose a socket is: Linux 5.8 is the first that does",
+    "pressure": "the kernel measures no pressure: it was built without, or psi=1 is not on its command line",
+    "network": "packets are counted by the programs of a binding, and network: host is none",
+}
+
+
+def read_all(site: Site, names: Sequence[str]) -> dict[str, Account]:
+    """The counters of running guests, by name; what has vanished meanwhile is as if it had used nothing."""
+    listed = sockets({name: running.group(site, name) for name in names}) if names else {}
+    return {name: _read(site, name, listed[name]) for name in names}
+
+
+def _read(site: Site, name: str, its_sockets: int | None) -> Account:
+    layout, inner = cgroup.layout(), running.inner_cgroup(site, name)
     groups, tree = controllers(layout, inner), Controller(layout.tree / inner, True)
-    values: dict[str, Any] = {"processes": len(cgroup.processes(tree.path))}
+    values: dict[str, Any] = {"processes": len(cgroup.processes(tree.path)), "sockets": its_sockets}
     with contextlib.suppress(OSError):
         values.update(_processor(tree, groups.get("cpu")))
         if "memory" in groups:
@@ -70,19 +104,38 @@ def read(site: Site, name: str) -> Account:
         if "io" in groups:
             values.update(_disks(groups["io"]))
         if "pids" in groups:
-            values["processes_refused"] = _flat(groups["pids"], "pids.events").get("max")
-        for what in ("cpu", "memory", "io"):
-            values[f"{what}_stalled_seconds"] = stalled(tree.read(f"{what}.pressure"))
-    return Account(**values)
+            values["processes_refused"] = flat(groups["pids"].read("pids.events")).get("max")
+        values["network"] = attach.traffic(running.outer_cgroup(site, layout, name))
+        values["pressure"] = _pressure(tree)
+    account = Account(**values)
+    v1 = [controller for controller, files in groups.items() if not files.unified]
+    return dataclasses.replace(account, not_counted=reasons(_missing(account), groups, v1))
+
+
+def _missing(account: Account) -> list[str]:
+    return [entry.name for entry in dataclasses.fields(account) if getattr(account, entry.name) is None]
+
+
+def reasons(missing: Collection[str], present: Collection[str], v1: Collection[str]) -> dict[str, str]:
+    """Why counters are None, by their name (pure).
+
+    * present: the controllers this host has; v1: those of them that are in a hierarchy of version 1
+    """
+    return {name: _OTHERWISE.get(name) or _reason(name, present, v1) for name in missing}
+
+
+def _reason(name: str, present: Collection[str], v1: Collection[str]) -> str:
+    controller = next(counts for beginning, counts in _COUNTED_BY.items() if name.startswith(beginning))
+    if controller not in present:
+        return f"the host's control groups have no controller {controller}"
+    if controller in v1:
+        return "control groups of version 1 do not count it"
+    return "the kernel is too old to tell it" if name == "memory_peak_bytes" else "the kernel does not tell it"
 
 
 def flat(text: str | None) -> dict[str, int]:
     """A flat keyed file, ``key number`` lines (cgroup-v2.rst, "Format") (pure)."""
     return {key: int(value) for key, value in map(str.split, (text or "").splitlines())}
-
-
-def _flat(group: Controller, file: str) -> dict[str, int]:
-    return flat(group.read(file))
 
 
 def _seconds(units: int | None, second: float) -> float | None:
@@ -91,8 +144,8 @@ def _seconds(units: int | None, second: float) -> float | None:
 
 def _processor(tree: Controller, group: Controller | None) -> dict[str, Any]:
     """v2's group counts time whether or not the controller is there."""
-    stat = _flat(tree, "cpu.stat")
-    limited = stat if group is None or group.unified else _flat(group, "cpu.stat")
+    stat = flat(tree.read("cpu.stat"))
+    limited = stat if group is None or group.unified else flat(group.read("cpu.stat"))
     throttled = _seconds(limited.get("throttled_usec"), 1e6)
     return {
         "cpu_seconds": stat.get("usage_usec", 0) / 1e6,
@@ -113,26 +166,28 @@ def memory(site: Site, name: str) -> int:
     """The bytes of memory that a guest uses now, page cache included; 0 where they are not counted."""
     group = controllers(cgroup.layout(), running.inner_cgroup(site, name)).get("memory")
     with contextlib.suppress(OSError):
-        return 0 if group is None else _in_use(group)
+        return 0 if group is None else _in_use(group) or 0
     return 0
 
 
-def _in_use(group: Controller) -> int:
-    return _number(group, "memory.current" if group.unified else "memory.usage_in_bytes") or 0
+def _in_use(group: Controller) -> int | None:
+    return _number(group, "memory.current" if group.unified else "memory.usage_in_bytes")
 
 
 def _memory(group: Controller) -> dict[str, Any]:
-    stat = _flat(group, "memory.stat")
+    stat = flat(group.read("memory.stat"))
     if group.unified:
-        events = _flat(group, "memory.events")
+        events = flat(group.read("memory.events"))
         return {
             "memory_bytes": _in_use(group),
             "memory_peak_bytes": _number(group, "memory.peak"),
             "memory_swap_bytes": _number(group, "memory.swap.current"),
             "memory_anonymous_bytes": stat.get("anon"),
             "memory_cache_bytes": stat.get("file"),
+            "memory_low_events": events.get("low"),
             "memory_high_events": events.get("high"),
             "memory_max_events": events.get("max"),
+            "oom_events": events.get("oom"),
             "oom_kills": events.get("oom_kill"),
         }
     return {
@@ -141,7 +196,8 @@ def _memory(group: Controller) -> dict[str, Any]:
         "memory_swap_bytes": stat.get("total_swap"),
         "memory_anonymous_bytes": stat.get("total_rss"),
         "memory_cache_bytes": stat.get("total_cache"),
-        "oom_kills": _flat(group, "memory.oom_control").get("oom_kill"),
+        "memory_max_events": _number(group, "memory.failcnt"),
+        "oom_kills": flat(group.read("memory.oom_control")).get("oom_kill"),
     }
 
 
@@ -178,12 +234,9 @@ def v1_disks(text: str | None) -> Counter[str]:
     return sums
 
 
-def stalled(text: str | None) -> float | None:
-    """The seconds of "some" in a pressure file (psi.rst); None where the kernel does not measure it (pure)."""
-    for line in (text or "").splitlines():
-        if line.startswith("some "):
-            return int(line.rpartition("total=")[2]) / 1e6
-    return None
+def _pressure(tree: Controller) -> dict[str, Pressure] | None:
+    found = {what: pressure.parse(tree.read(f"{what}.pressure")) for what in pressure.RESOURCES}
+    return {what: told for what, told in found.items() if told is not None} or None
 
 
 def states(group: Path) -> dict[str, int]:

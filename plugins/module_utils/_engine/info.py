@@ -20,6 +20,8 @@ from .model import Guest, Limits
 from .running import Running
 from .site import Site
 
+_NO_DISK = {"disk_bytes": 0, "disk_shared_bytes": 0}
+
 
 def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True) -> list[dict[str, Any]]:
     """Every guest, or those in ``names``, in the shape of :func:`guest`; one that vanishes meanwhile is left out.
@@ -27,7 +29,7 @@ def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True)
     Of one whose record, or what is noted of its run, cannot be read there is ``error``, which says why, ``name`` and
     ``state``, "unreadable".
 
-    * disk: with the ``disk_bytes`` each one uses, for which every file is looked at
+    * disk: with the ``disk_bytes`` each one uses, and ``disk_shared_bytes``, for which every file is looked at
 
     Raises :class:`InvalidInput` for an unknown name.
     """
@@ -36,9 +38,9 @@ def guests(site: Site, names: Sequence[str] | None = None, *, disk: bool = True)
     if unknown:
         raise InvalidInput(f"guest {unknown[0]} does not exist", remedy=f"This host has: {', '.join(known) or 'none'}.")
     wanted = known if names is None else names
-    sizes = _disk(site, wanted) if disk else None
+    sizes = disk_use(site, wanted) if disk else {}
     found = [told for told in (_told(site, name) for name in wanted) if told]
-    return found if sizes is None else [{**told, "disk_bytes": sizes.get(told["name"], 0)} for told in found]
+    return [{**told, **sizes.get(told["name"], _NO_DISK)} if disk else told for told in found]
 
 
 def _told(site: Site, name: str) -> dict[str, Any]:
@@ -152,15 +154,31 @@ def _shows_lxcfs(site: Site, now: Running | None) -> bool | None:
     return None
 
 
-def _disk(site: Site, names: Sequence[str]) -> dict[str, int]:
-    """Guest → bytes of disk that are its own; blocks shared with the template are the template's.
+def disk_use(site: Site, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Guest → ``disk_bytes``, of disk that are its own, and ``disk_shared_bytes``, of the template below its clone.
 
     One du(1) for all: it copes with any depth, follows no link, and takes in its stride what a running guest removes.
     """
-    tops = {str(root.directory(site, name)): name for name in names if root.directory(site, name).is_dir()}
+    own = {name: str(root.directory(site, name)) for name in names if root.directory(site, name).is_dir()}
+    shared = {name: _template(site, name) for name in own}
+    tops = [*own.values(), *filter(None, {*shared.values()})]
     if not tops:
         return {}
     command = ["du", "--summarize", "--block-size=1", "--one-file-system", "--null", "--", *tops]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\0")
-    sizes = (line.split("\t", 1) for line in lines if line)
-    return {tops[top]: int(size) for size, top in sizes}
+    sizes = {top: int(size) for size, top in (line.split("\t", 1) for line in lines if line)}
+    return {
+        name: {"disk_bytes": sizes.get(top, 0), "disk_shared_bytes": sizes.get(shared[name] or "", 0)}
+        for name, top in own.items()
+    }
+
+
+def _template(site: Site, name: str) -> str | None:
+    """The template's root that lies below a guest's clone; None of one that is a copy, or of the host's root."""
+    record = store.load(site, name)
+    clone = None if record is None else root.observe(site, record, None)
+    if clone is None or clone.method != "overlay":
+        return None
+    with contextlib.suppress(VserverError):
+        return str(root.template_root(site, clone))
+    return None

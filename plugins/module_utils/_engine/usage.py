@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,32 +54,43 @@ def running_guests(site: Site, names: Sequence[str] = ()) -> Iterator[Running]:
 
 def samples(site: Site, names: Sequence[str] = ()) -> list[Sample]:
     """A sample of every running guest, or of those of ``names`` that run."""
+    present = list(running_guests(site, names))
+    accounts = accounting.read_all(site, [now.guest.name for now in present])
     return [
         Sample(
             now.guest.name,
             now.guest.xid,
             info.running_state(site, now.guest.name),
             time.monotonic(),
-            accounting.read(site, now.guest.name),
+            accounts[now.guest.name],
             now.started_at,
         )
-        for now in running_guests(site, names)
+        for now in present
     ]
 
 
-#: Counter → what it is called a second, and what a row shows of it.
-_RATES = {
-    "cpu_seconds": ("cpu_percent", 100, 1),
-    "throttled_seconds": ("throttled_percent", 100, 1),
-    "read_bytes": ("read_bytes_per_second", 1, 0),
-    "written_bytes": ("written_bytes_per_second", 1, 0),
+#: What it is called a second → the counter, and what a row shows of it.
+_RATES: Mapping[str, tuple[Callable[[Account], float | None], int, int]] = {
+    "cpu_percent": (lambda account: account.cpu_seconds, 100, 1),
+    "throttled_percent": (lambda account: account.throttled_seconds, 100, 1),
+    "read_bytes_per_second": (lambda account: account.read_bytes, 1, 0),
+    "written_bytes_per_second": (lambda account: account.written_bytes, 1, 0),
+    "received_bytes_per_second": (lambda account: _outside(account, "received_bytes"), 1, 0),
+    "sent_bytes_per_second": (lambda account: _outside(account, "sent_bytes"), 1, 0),
 }
+
+
+def _outside(account: Account, counter: str) -> int | None:
+    """What passed an interface other than lo."""
+    slots = account.network
+    return None if slots is None else sum(getattr(slots[family], counter) for family in ("ipv4", "ipv6"))
 
 
 def rates(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
     """``after`` as JSON-ready rows, each with ``cpu_percent``, where 100 is one processor, and other rates (pure).
 
-    A guest that was not there before, or has started anew, has none yet: None.
+    What is received and sent a second is without what passes lo, the host's own. A guest that was not there before, or
+    has started anew, has no rates yet: None.
     """
     known = {(sample.guest, sample.started_at): sample for sample in before}
     return [
@@ -98,10 +109,12 @@ def rates(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, A
 def _rates(old: Sample | None, new: Sample) -> dict[str, float | None]:
     passed = new.moment - old.moment if old else 0.0
     found: dict[str, float | None] = {}
-    for counter, (name, times, digits) in _RATES.items():
-        was, now = getattr(old.account, counter) if old else None, getattr(new.account, counter)
-        known = passed > 0 and was is not None and now is not None
-        found[name] = round(times * max(now - was, 0) / passed, digits) if known else None
+    for name, (counter, times, digits) in _RATES.items():
+        was, now = counter(old.account) if old else None, counter(new.account)
+        if passed <= 0 or was is None or now is None:
+            found[name] = None
+        else:
+            found[name] = round(times * max(now - was, 0) / passed, digits)
     return found
 
 
@@ -112,20 +125,18 @@ def gathered(site: Site, names: Sequence[str] | None, what: Collection[str]) -> 
     """
     found = info.guests(site, names, disk="disk" in what)
     if "usage" in what:
-        groups = {guest["name"]: running.group(site, guest["name"]) for guest in found if guest.get("pid") is not None}
-        sockets = accounting.sockets(groups)
+        running = [guest["name"] for guest in found if guest.get("pid") is not None]
+        used = {sample.guest: sample for sample in samples(site, running)} if running else {}
         for guest in found:
-            now = running.found(site, guest["name"]) if guest["name"] in groups else None
-            used = None if now is None else _used(site, now)
-            guest["usage"] = used and {**used, "sockets": sockets.get(guest["name"])}
+            guest["usage"] = _used(site, used[guest["name"]]) if guest["name"] in used else None
     return found
 
 
-def _used(site: Site, now: Running) -> dict[str, Any]:
+def _used(site: Site, sample: Sample) -> dict[str, Any]:
     return {
-        "uptime_seconds": round(time.time() - epoch(now.started_at), 3),
-        **dataclasses.asdict(accounting.read(site, now.guest.name)),
-        "process_states": accounting.states(running.group(site, now.guest.name)),
+        "uptime_seconds": round(time.time() - epoch(sample.started_at), 3),
+        **dataclasses.asdict(sample.account),
+        "process_states": accounting.states(running.group(site, sample.guest)),
     }
 
 

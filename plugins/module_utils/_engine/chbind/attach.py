@@ -23,14 +23,17 @@ from pathlib import Path
 from ..errors import Unsupported, VserverError
 from ..kernel import bpf, bpf_map
 from ..kernel.bpf_assembler import Assembler, Helper, Register
+from . import traffic_map
 from .option_program import options
 from .policy import BindingPolicy
 from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs
 from .receivers import CGROUP
 from .socket_programs import bind6, show4
 from .steering import Steering, register, unpinned
+from .traffic_counter import TRAFFIC, Traffic
 from .wildcards import enter_listener
 
+_FILTERS = (bpf.AttachType.INET_INGRESS, bpf.AttachType.INET_EGRESS)
 _ONLY6_BY_DEFAULT = Path("/proc/sys/net/ipv6/bindv6only")
 
 
@@ -155,8 +158,9 @@ def attach(cgroup: Path, policy: BindingPolicy, steering: Steering | None = None
     which with ``shared`` may be others' as well.
 
     A policy already in force is left alone, an earlier one of ours is replaced program by program (each in one step, no
-    packet goes unfiltered), others' programs stay. Every program is loaded before the first one is attached, so a
-    refusal of the verifier changes nothing; after a failure later on, calling again completes the change.
+    packet goes unfiltered, and traffic is counted on), others' programs stay. Every program is loaded before the first
+    one is attached, so a refusal of the verifier changes nothing; after a failure later on, calling again completes the
+    change.
 
     Raises :class:`Unsupported` for a kernel without the hooks, OSError for its other answers, and
     :class:`VserverError` when the kernel took the programs and yet does not report them as effective.
@@ -164,10 +168,11 @@ def attach(cgroup: Path, policy: BindingPolicy, steering: Steering | None = None
     wanted = binding_programs(policy, _dialect(steering is not None))
     if steering is not None:
         register(steering, policy, shared=shared)
-    maps = {} if steering is None else steering.maps
     changed = False
     with _directory(cgroup) as directory, ExitStack() as stack:
         present = {hook: _ours(directory, hook) for hook in HOOKS}
+        counters = stack.enter_context(bpf.opened(traffic_map.find_or_create(_used_by_filters(present))))
+        maps = {**({} if steering is None else steering.maps), TRAFFIC: counters}
         current = {program.attach_type: _current(program, present[program.attach_type], maps) for program in wanted}
         fresh = {
             program.attach_type: stack.enter_context(bpf.opened(_load(program, directory, maps)))
@@ -203,6 +208,12 @@ def attached(cgroup: Path) -> Attached:
         )
 
 
+def traffic(cgroup: Path) -> Mapping[str, Traffic] | None:
+    """What the binding of a cgroup has let through, by slot; None when it has none that counts. Raises OSError."""
+    with _directory(cgroup) as directory:
+        return traffic_map.read(_used_by_filters({hook: _ours(directory, hook) for hook in _FILTERS}))
+
+
 def matches(cgroup: Path, policy: BindingPolicy, *, steering: bool = False) -> bool:
     """Whether all of ``policy`` is in force on a cgroup. Raises OSError."""
     return not attached(cgroup).lacks(policy, steering=steering)
@@ -230,6 +241,11 @@ def _dialect(steering: bool) -> Dialect:
     if not steering:
         return dialect()
     return dataclasses.replace(dialect(), steering=True, only6=_ONLY6_BY_DEFAULT.read_text().strip() == "1")
+
+
+def _used_by_filters(present: Mapping[bpf.AttachType, Mapping[int, bpf.ProgramInfo]]) -> set[int]:
+    """The ids of the maps that the present packet filters use."""
+    return {used for hook in _FILTERS for info in present[hook].values() for used in info.maps}
 
 
 def _load(program: BindingProgram, directory: int, maps: Mapping[str, int]) -> int:

@@ -16,6 +16,7 @@ from ..kernel.bpf_assembler import Assembler, Code
 from ..kernel.bpf_context import IPv4Header, IPv6Header, SkBuff
 from .policy import BindingPolicy
 from .receivers import check_loopback4, check_loopback6, ours_or_drop
+from .traffic_counter import count
 from .vocabulary import (
     ADDRESS,
     CTX,
@@ -26,7 +27,6 @@ from .vocabulary import (
     PACKET,
     SCRATCH,
     SOURCE,
-    allow,
     if_in4,
     if_in6,
     if_is4,
@@ -54,7 +54,7 @@ def packets(policy: BindingPolicy, *, incoming: bool) -> Code:
     need(asm, IPv6Header.LENGTH)
     _packets6(asm, policy, incoming=incoming)
     ours_or_drop(asm)
-    allow(asm)
+    count(asm, incoming=incoming)
     asm.label("drop")
     asm.leave(0)
     return asm.assemble()

@@ -68,6 +68,7 @@ MAKERS = (
     "chbind/programs.py",
     "chbind/receivers.py",
     "chbind/socket_programs.py",
+    "chbind/traffic_counter.py",
     "chbind/vocabulary.py",
     "chbind/wildcards.py",
     "kernel/bpf.py",

@@ -40,18 +40,23 @@ _GUESTS = (
     table.Column("MEMORY", "memory_bytes", table.size, right=True),
     table.Column("READ/S", "read_bytes_per_second", table.size, right=True),
     table.Column("WRITE/S", "written_bytes_per_second", table.size, right=True),
+    table.Column("RECV/S", "received_bytes_per_second", table.size, right=True),
+    table.Column("SENT/S", "sent_bytes_per_second", table.size, right=True),
     table.Column("PROCESSES", "processes", right=True),
+    table.Column("SOCKETS", "sockets", right=True),
     table.Column("OOM", "oom_kills", right=True),
     table.Column("CPU TIME", "cpu_seconds", table.duration, right=True),
     table.Column("UP", "started_at", table.age, right=True),
 )
-#: What ``stat`` can sort by → the key of a row, the greatest first but for names.
+#: What ``stat`` can sort by → the keys of a row that are added up, the greatest first but for names. A letter each.
 SORTS = {
-    "cpu": "cpu_percent",
-    "memory": "memory_bytes",
-    "io": "written_bytes_per_second",
-    "processes": "processes",
-    "name": "name",
+    "cpu": ("cpu_percent",),
+    "memory": ("memory_bytes",),
+    "io": ("read_bytes_per_second", "written_bytes_per_second"),
+    "traffic": ("received_bytes_per_second", "sent_bytes_per_second"),
+    "processes": ("processes",),
+    "sockets": ("sockets",),
+    "name": ("name",),
 }
 _HOME, _CLEAR_LINE, _CLEAR_REST = "\033[H", "\033[K", "\033[J"
 
@@ -76,7 +81,7 @@ def by(rows: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     """``rows`` in the order of ``sort``, a key of SORTS (pure)."""
     if sort == "name":
         return sorted(rows, key=lambda row: str(row["name"]))
-    return sorted(rows, key=lambda row: (-(row[SORTS[sort]] or 0), row["name"]))
+    return sorted(rows, key=lambda row: (-sum(row[key] or 0 for key in SORTS[sort]), row["name"]))
 
 
 def _stat(site: Site, arguments: argparse.Namespace) -> int:
@@ -110,7 +115,7 @@ def _stat(site: Site, arguments: argparse.Namespace) -> int:
 
 
 def _metrics(site: Site, arguments: argparse.Namespace) -> int:
-    sys.stdout.write(metrics.text(site))
+    sys.stdout.write(metrics.text(site, disk=arguments.disk, openmetrics=arguments.openmetrics))
     return 0
 
 

@@ -68,7 +68,8 @@ def _lines(guest: Mapping[str, Any]) -> list[str]:
         "memory": f"{table.size(guest['memory_bytes'])} of {table.size(limits['memory'])}",
         "processors": table.text(limits["cpus"]),
         "processes": f"{guest['processes']} of {table.text(limits['processes'])}",
-        "disk": table.size(guest["disk_bytes"]),
+        "disk": f"{table.size(guest['disk_bytes'])} of {table.size(limits['disk'])}, "
+        f"beside {table.size(guest['disk_shared_bytes'])} of its template",
         "autostart": "yes" if guest["context"]["autostart"] else "no",
         "process 1": f"{table.text(guest['pid'])}, since {table.moment(guest['started_at'])} UTC",
     }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 #: The modules of this package that do what commands say.
 GROUPS = ("activity", "inside", "life", "look", "run", "service", "watch")
-SORTS = ("cpu", "memory", "io", "processes", "name")
+SORTS = ("cpu", "memory", "io", "traffic", "processes", "sockets", "name")
 #: Those of a guest's unit, see :mod:`..guest_unit`.
 STEPS = ("start", "stop", "clear")
 
@@ -98,7 +98,8 @@ def _stat(command: argparse.ArgumentParser) -> None:
 
 
 def _metrics(command: argparse.ArgumentParser) -> None:
-    """Takes no words."""
+    command.add_argument("--disk", action="store_true", help="with what is on disk: looks at every file of the guests")
+    command.add_argument("--openmetrics", action="store_true", help="as OpenMetrics")
 
 
 def _events(command: argparse.ArgumentParser) -> None:
@@ -219,7 +220,7 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
     "logs": ("look", "show the journal of a running guest", _logs),
     "ps": ("activity", "show processes, each with its guest", _ps),
     "stat": ("activity", "show what running guests use, again and again", _stat),
-    "metrics": ("activity", "print what guests use, in the text format of Prometheus", _metrics),
+    "metrics": ("activity", "print what guests use, for Prometheus", _metrics),
     "events": ("watch", "tell what happens to guests, as it happens, until it is ended", _events),
     "start": ("life", "start guests; it is fine when they run", _every),
     "stop": ("life", "stop guests in order; it is fine when they do not run", _running),

@@ -57,8 +57,7 @@ class Helper(IntEnum):
 Value = Union[Register, int]
 
 _SIZES = {4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18}
-_LDX_MEM, _STX_MEM = 0x61, 0x63
-_ATOMIC64, _FETCH = 0xDB, 0x01
+_LDX_MEM, _STX_MEM, _STX_ATOMIC, _FETCH = 0x61, 0x63, 0xC3, 0x01
 _ALU64, _JMP, _JMP32 = 0x07, 0x05, 0x06
 _FROM_REGISTER = 0x08
 _LOAD_IMM64, _PSEUDO_MAP_FD = 0x18, 1
@@ -160,11 +159,13 @@ class Assembler:
         opcode = _STX_MEM | _SIZES[field.size]
         self._instructions.append((opcode, base, source, field.offset, 0, None, None))
 
-    def fetch_add(self, base: Register, field: Field, value: Register) -> None:
-        """``base->field += value``, in one step for all processors; ``value`` is what was there before (Linux 5.12)."""
-        if field.size != 8:
-            raise ValueError(f"a field of {field.size} bytes cannot be added to in one step")
-        self._instructions.append((_ATOMIC64, base, value, field.offset, _FETCH, None, None))
+    def atomic_add(self, base: Register, field: Field, source: Register, *, fetch: bool = False) -> None:
+        """``base->field += source``, in one step for all processors; the field has 4 or 8 bytes.
+
+        With ``fetch``, ``source`` is what was there before (Linux 5.12).
+        """
+        opcode = _STX_ATOMIC | _SIZES[field.size]
+        self._instructions.append((opcode, base, source, field.offset, _FETCH if fetch else 0, None, None))
 
     def load_map(self, destination: Register, name: str) -> None:
         """Set a register to the map called ``name``; :meth:`Code.linked` says which one that is."""

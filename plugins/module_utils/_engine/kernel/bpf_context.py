@@ -60,10 +60,14 @@ class Sock:
 
 
 class SkBuff:
-    """struct __sk_buff: a packet."""
+    """struct __sk_buff: a packet. ``PROTOCOL``, an Ethernet type, is in network byte order."""
 
+    LEN: Final = Field(0)
+    PROTOCOL: Final = Field(16)
+    IFINDEX: Final = Field(40)
     DATA: Final = Field(76)
     DATA_END: Final = Field(80)
+    GSO_SEGS: Final = Field(164)
 
 
 class IPv4Header:

@@ -31,6 +31,7 @@ class MapType(IntEnum):
 
     HASH = 1
     ARRAY = 2
+    PERCPU_ARRAY = 6
     SOCKHASH = 18
     SK_STORAGE = 24
 
@@ -124,6 +125,11 @@ def keys(descriptor: int, key_size: int) -> Iterator[bytes]:
         first = False
 
 
+def open_map(identity: int) -> int:
+    """Return a descriptor of the map with this id. Raises :class:`BpfError`, ENOENT when it has gone."""
+    return call(_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF map {identity}")[0]
+
+
 def map_id(descriptor: int) -> int:
     """Return the id of a map."""
     identity: int = struct.unpack_from("=I", _information(descriptor), 4)[0]
@@ -140,11 +146,6 @@ def _information(descriptor: int) -> bytes:
     info = ctypes.create_string_buffer(80)
     call(_OBJ_INFO, struct.pack("=IIQ", descriptor, len(info), address_of(info)), "read BPF map information")
     return info.raw
-
-
-def open_map(identity: int) -> int:
-    """Return a descriptor of the map with this id. Raises :class:`BpfError`, ENOENT when it has gone."""
-    return call(_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF map {identity}")[0]
 
 
 def pin(path: Path, descriptor: int) -> None:

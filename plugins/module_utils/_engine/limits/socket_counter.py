@@ -125,7 +125,7 @@ def _number(asm: Assembler, which: int) -> None:
 def _add(asm: Assembler, number: int) -> None:
     """R1 = what the count was before."""
     asm.move(Register.R1, number)
-    asm.fetch_add(_COUNT, _VALUE, Register.R1)
+    asm.atomic_add(_COUNT, _VALUE, Register.R1, fetch=True)
 
 
 _CREATION, _RELEASE = AttachType.INET_SOCK_CREATE, AttachType.INET_SOCK_RELEASE
