@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,52 +212,3 @@ def test_what_a_guest_used_ends_with_it(guests: Guests, site: Site) -> None:
     lifecycle.set_state(site, "ends", "started", {})
     time.sleep(0.1)
     assert used(site, "ends")["cpu_seconds"] < 0.9
-
-
-def test_events_are_told_and_a_hook_is_run(guests: Guests, site: Site, tmp_path: Path) -> None:
-    hook = tmp_path / "hook"
-    hook.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/told\n[ "$2" != frozen ]\n')
-    hook.chmod(0o755)
-    guests.start("killed", init=SLEEP, limits={"memory": "48M", "memory_swap": 0})
-    guests.define("comes", init=SLEEP)
-    with subprocess.Popen(_watch(site, hook), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
-        try:
-            assert watch.stdout is not None and watch.stdout.readline() == "ready\n"
-            guests.exec("killed", "python3", "-c", "x = bytearray(80 << 20); x[::4096] = b'1' * len(x[::4096])")
-            assert watch.stdout.readline() == "guest killed: 1 killed for want of memory\n"
-            lifecycle.set_state(site, "comes", "started", {})
-            assert watch.stdout.readline() == "guest comes: started\n"
-            lifecycle.set_state(site, "comes", "frozen", {})
-            assert watch.stdout.readline() == "guest comes: frozen\n"
-            lifecycle.set_state(site, "comes", "stopped", {"timeout": 0})
-            assert watch.stdout.readline() == "guest comes: ended\n"
-            told = ["killed out-of-memory 1", "comes started 1", "comes frozen 1", "comes ended 1"]
-            eventually(lambda: (tmp_path / "told").read_text().splitlines() == told, "the hook was not run for all")
-        finally:
-            watch.terminate()
-        assert (
-            watch.stderr is not None
-            and watch.stderr.read() == f"vserver: warning: {hook} for guest comes: exit status 1\n"
-        )
-
-
-def _watch(site: Site, hook: Path) -> list[str]:
-    """The words that watch this site's guests."""
-    package = lifecycle.__package__
-    program = f"""
-import argparse, sys
-from pathlib import Path
-from {package} import events
-from {package}.cli.watch import COMMANDS
-from {package}.site import Site
-look = events.look
-def first(site):
-    events.look = look
-    seen = look(site)
-    print("ready", flush=True)
-    return seen
-events.look = first
-asked = argparse.Namespace(interval=0.05, json=False, hook={str(hook)!r})
-COMMANDS["events"](Site(Path({str(site.state)!r}), Path({str(site.run)!r}), {site.cgroup!r}), asked)
-"""
-    return [sys.executable, "-c", program]

@@ -177,18 +177,13 @@ def _in_use(group: Controller) -> int | None:
 def _memory(group: Controller) -> dict[str, Any]:
     stat = flat(group.read("memory.stat"))
     if group.unified:
-        events = flat(group.read("memory.events"))
         return {
             "memory_bytes": _in_use(group),
             "memory_peak_bytes": _number(group, "memory.peak"),
             "memory_swap_bytes": _number(group, "memory.swap.current"),
             "memory_anonymous_bytes": stat.get("anon"),
             "memory_cache_bytes": stat.get("file"),
-            "memory_low_events": events.get("low"),
-            "memory_high_events": events.get("high"),
-            "memory_max_events": events.get("max"),
-            "oom_events": events.get("oom"),
-            "oom_kills": events.get("oom_kill"),
+            **_memory_events(group),
         }
     return {
         "memory_bytes": _in_use(group),
@@ -196,6 +191,21 @@ def _memory(group: Controller) -> dict[str, Any]:
         "memory_swap_bytes": stat.get("total_swap"),
         "memory_anonymous_bytes": stat.get("total_rss"),
         "memory_cache_bytes": stat.get("total_cache"),
+        **_memory_events(group),
+    }
+
+
+def _memory_events(group: Controller) -> dict[str, int | None]:
+    if group.unified:
+        events = flat(group.read("memory.events"))
+        return {
+            "memory_low_events": events.get("low"),
+            "memory_high_events": events.get("high"),
+            "memory_max_events": events.get("max"),
+            "oom_events": events.get("oom"),
+            "oom_kills": events.get("oom_kill"),
+        }
+    return {
         "memory_max_events": _number(group, "memory.failcnt"),
         "oom_kills": flat(group.read("memory.oom_control")).get("oom_kill"),
     }
@@ -232,6 +242,21 @@ def v1_disks(text: str | None) -> Counter[str]:
         if len(words) == 3:  # the last line is a total without a device
             sums[words[1]] += int(words[2])
     return sums
+
+
+def incidents(site: Site, name: str) -> dict[str, int]:
+    """How often a running guest was at its limits: kind of event (see :data:`.event.WORDS`) → count so far."""
+    groups = controllers(cgroup.layout(), running.inner_cgroup(site, name))
+    found: dict[str, int | None] = {}
+    with contextlib.suppress(OSError):
+        if "pids" in groups:
+            found["processes-refused"] = flat(groups["pids"].read("pids.events")).get("max")
+        if "memory" in groups:
+            events = _memory_events(groups["memory"])
+            found["out-of-memory"] = events["oom_kills"]
+            found["memory-high"] = events.get("memory_high_events")
+            found["memory-max"] = events["memory_max_events"]
+    return {kind: count for kind, count in found.items() if count is not None}
 
 
 def _pressure(tree: Controller) -> dict[str, Pressure] | None:

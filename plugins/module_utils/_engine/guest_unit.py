@@ -17,7 +17,7 @@ import signal
 import time
 from pathlib import Path
 
-from . import boot, ending, files, running, store, systemd
+from . import boot, ending, files, last_end, running, store, systemd
 from .errors import Conflict, ToolFailed, VserverError
 from .kernel import cgroup
 from .model import Guest
@@ -109,12 +109,16 @@ def _stop(site: Site, name: str) -> None:
         now = running.found(site, name)
         if now is not None:
             ending.in_order(site, now)
+            last_end.note(site, now, "stopped")
         boot.release(site, name)
 
 
 def _clear(site: Site, name: str) -> None:
     with store.lock_steps(site, name):
         if not _elsewhere(site, name):
+            ended = running.left(site, name)
+            if ended is not None:  # nobody has stopped it
+                last_end.note(site, ended, *last_end.of_unit(os.environ))
             boot.release(site, name)
 
 

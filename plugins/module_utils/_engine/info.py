@@ -175,10 +175,8 @@ def disk_use(site: Site, names: Sequence[str]) -> dict[str, dict[str, int]]:
 
 def _template(site: Site, name: str) -> str | None:
     """The template's root that lies below a guest's clone; None of one that is a copy, or of the host's root."""
-    record = store.load(site, name)
-    clone = None if record is None else root.observe(site, record, None)
-    if clone is None or clone.method != "overlay":
-        return None
     with contextlib.suppress(VserverError):
-        return str(root.template_root(site, clone))
+        record = store.load(site, name)
+        clone = None if record is None else root.observe(site, record, None)
+        return str(root.template_root(site, clone)) if clone is not None and clone.method == "overlay" else None
     return None

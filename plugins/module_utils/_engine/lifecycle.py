@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import boot, faults, info, power, running, store
+from . import boot, faults, info, last_end, power, running, store
 from .errors import Busy, Conflict, VserverError
 from .facet import Change, compare_fields
 from .facets import root
@@ -148,7 +148,10 @@ def kill(site: Site, name: str) -> None:
     Raises :class:`VserverError`.
     """
     with _locked(site, name, False) as lock:
+        now = running.left(site, name)
         cgroup.kill(running.group(site, name), _KILL_TIMEOUT)
+        if now is not None:
+            last_end.note(site, now, "stopped", "killed")
         power.stop(site, name, lock, in_order=False)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from . import boot, ending, guest_unit, host_addresses, proc_view, running, runtime, supervise
+from . import boot, ending, guest_unit, host_addresses, last_end, proc_view, running, runtime, supervise
 from .chbind.policy import loopback_addresses
 from .errors import VserverError
 from .host import listeners
@@ -124,6 +124,7 @@ def stop(site: Site, name: str, lock: int, *, in_order: bool = True) -> None:
     now = running.found(site, name) if in_order else None
     if now is not None:
         ending.in_order(site, now)
+        last_end.note(site, now, "stopped")
     boot.release(site, name)
 
 

@@ -86,10 +86,15 @@ def may_run(site: Site, name: str) -> bool:
 def last(site: Site, name: str) -> Guest | None:
     """The settings, as far as this engine knows them, that the guest runs with, or ran with when nobody has cleaned up
     behind it yet. None as well when what was noted of them is damaged."""
+    run = left(site, name)
+    return run.guest if run is not None and run.guest.xid else None
+
+
+def left(site: Site, name: str) -> Running | None:
+    """The guest's run, or the one that is over when nobody has cleaned up behind it yet; None when that is damaged."""
     with contextlib.suppress(VserverError):
         noted = _noted(site, name)
-        guest = None if noted is None else record.known(name, noted["guest"])
-        return guest if guest is not None and guest.xid else None
+        return None if noted is None else _running(noted, record.known(name, noted["guest"]))
     return None
 
 

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from . import boot, files, running, store
+from . import boot, files, last_end, running, store
 from .errors import Busy, VserverError
 from .kernel import cgroup, process
 from .model import Guest
@@ -188,15 +188,15 @@ def _go_on(order: Order, ended: Running, status: int) -> None:
 def _after(site: Site, ended: Running, status: int, path: str) -> Running | None:
     """Clean up behind a process 1 that ended with ``status``; boot again if it rebooted, and return the new one.
 
-    The caller holds the guest's lock. reboot(2) inside the guest ends its process 1 with SIGHUP, poweroff with SIGINT
-    (kernel/pid_namespace.c, reboot_pid_ns).
+    The caller holds the guest's lock.
     """
     name = ended.guest.name
     try:
+        kind, detail = last_end.of_status(status)
+        last_end.note(site, ended, kind, detail)
         boot.release(site, name)
         guest = recorded(site, ended.guest)
-        rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
-        return boot.boot(site, guest, path) if rebooted and guest is not None else None
+        return boot.boot(site, guest, path) if kind == "rebooted" and guest is not None else None
     except Exception:
         # Nobody is there to be told; what is left is cleared by the next call for this guest.
         release_quietly(site, name)

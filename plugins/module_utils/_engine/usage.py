@@ -125,8 +125,8 @@ def gathered(site: Site, names: Sequence[str] | None, what: Collection[str]) -> 
     """
     found = info.guests(site, names, disk="disk" in what)
     if "usage" in what:
-        running = [guest["name"] for guest in found if guest.get("pid") is not None]
-        used = {sample.guest: sample for sample in samples(site, running)} if running else {}
+        names = [guest["name"] for guest in found if guest.get("pid") is not None]
+        used = {sample.guest: sample for sample in samples(site, names)} if names else {}
         for guest in found:
             guest["usage"] = _used(site, used[guest["name"]]) if guest["name"] in used else None
     return found

@@ -103,7 +103,8 @@ def _metrics(command: argparse.ArgumentParser) -> None:
 
 
 def _events(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--hook", metavar="PROGRAM", help="run it for each: PROGRAM GUEST EVENT COUNT")
+    command.add_argument("--hook", metavar="PROGRAM", help="run it for each: PROGRAM GUEST EVENT COUNT DETAIL")
+    command.add_argument("--journal", action="store_true", help="in the host's journal, not on standard output")
     command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=1.0, help="between two looks (1)")
     command.add_argument("--json", action="store_true", help="an object of JSON a line")
 
