@@ -12,9 +12,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.cli.table import (
     NONE,
     Column,
+    duration,
     lines,
     moment,
     size,
+    text,
     words,
 )
 
@@ -22,7 +24,8 @@ DOCUMENTATION = r"""
 name: table
 short_description: Show guests as an aligned table
 description:
-  - Turns guests, as M(linux.vserver.guest_info) tells them, into the lines of a table.
+  - Turns guests, as M(linux.vserver.guest_info) tells them, into the lines of a table. With what they use, where that
+    has been gathered.
 version_added: 0.1.0
 author:
   - linux.vserver contributors (@linux-vserver)
@@ -67,6 +70,32 @@ _COLUMNS: Sequence[Column] = (
     Column("DISK USED", "disk_bytes", size, right=True),
     Column("STARTED (UTC)", "started_at", moment),
 )
+
+
+def _counter(show: Callable[[Any], str], counter: str) -> Callable[[Any], str]:
+    """A counter of a guest's usage."""
+    return lambda usage: show((usage or {}).get(counter))
+
+
+def _traffic(counter: str) -> Callable[[Any], str]:
+    """What passed an interface of the host's other than lo."""
+
+    def show(usage: Mapping[str, Any] | None) -> str:
+        slots = (usage or {}).get("network")
+        return size(slots and sum(slots[family][counter] for family in ("ipv4", "ipv6")))
+
+    return show
+
+
+#: Before the last of them, when what guests use has been gathered.
+_USAGE: Sequence[Column] = (
+    Column("CPU TIME", "usage", _counter(duration, "cpu_seconds"), right=True),
+    Column("READ", "usage", _counter(size, "read_bytes"), right=True),
+    Column("WRITTEN", "usage", _counter(size, "written_bytes"), right=True),
+    Column("RECEIVED", "usage", _traffic("received_bytes"), right=True),
+    Column("SENT", "usage", _traffic("sent_bytes"), right=True),
+    Column("OOM", "usage", _counter(text, "oom_kills"), right=True),
+)
 #: In front of them, when guests of several hosts are told apart.
 _HOST = Column("HOST", "host", _text)
 
@@ -75,7 +104,8 @@ def table(guests: Iterable[Mapping[str, Any]]) -> list[str]:
     """The lines of a table of ``guests``."""
     try:
         rows = list(guests)
-        return lines([_HOST, *_COLUMNS] if any("host" in guest for guest in rows) else _COLUMNS, rows)
+        several, used = (any(key in guest for guest in rows) for key in ("host", "usage"))
+        return lines([*[_HOST][:several], *_COLUMNS[:-1], *(_USAGE if used else ()), _COLUMNS[-1]], rows)
     except (AttributeError, KeyError, TypeError) as error:
         raise AnsibleFilterError(
             f"linux.vserver.table takes the guests of linux.vserver.guest_info: {type(error).__name__}: {error}"

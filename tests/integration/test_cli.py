@@ -99,6 +99,24 @@ def test_stat_tells_who_computes(here: Guests) -> None:
     ]  # fmt: skip
 
 
+def test_top_tells_which_process_computes(here: Guests) -> None:
+    rows = shown("top", "--interval", "1")
+    assert {row["guest"] for row in rows} == {"busy", "idle"}
+    assert rows[0]["guest"] == "busy" and 20 < rows[0]["cpu_percent"] < 130
+    assert all(row["cpu_percent"] < 5 for row in rows[1:])
+    by_guest = shown("top", "--host", "--sort", "guest", "--interval", "0.5")
+    guests = [row["guest"] for row in by_guest]
+    assert guests == sorted(guests, key=lambda guest: guest or "") and {None, "busy", "idle"} == set(guests)
+    assert "COMMAND" in said("top", "--interval", "0.1").splitlines()[0]
+
+
+def test_stat_tells_what_is_on_disk_when_it_is_asked(here: Guests) -> None:
+    (row,) = shown("stat", "idle", "--disk", "--interval", "0.1")
+    assert row["disk_bytes"] > 0 and row["disk_shared_bytes"] > row["disk_bytes"]
+    assert "disk_bytes" not in shown("stat", "idle", "--interval", "0.1")[0]
+    assert " DISK " in said("stat", "--sort", "disk", "--interval", "0.1").splitlines()[0]
+
+
 def test_freeze_and_thaw(here: Guests) -> None:
     said("freeze", "busy")
     assert info.state(here.site, "busy") == "frozen"
@@ -216,6 +234,15 @@ def test_stat_goes_on_until_q_and_sorts_as_it_is_told(here: Guests) -> None:
         terminal.type("q")
         assert terminal.ended() == 0
     assert "\033[H" in terminal.shown and "\033[32mrunning" in terminal.shown
+
+
+def test_top_goes_on_until_q(here: Guests) -> None:
+    with Terminal("env", "NO_COLOR=", here.site.program, "top", "--interval", "0.2", "busy", "idle") as terminal:
+        terminal.wait_for(r"busy .*\n(.*\n)*.*idle .*\n", "not sorted by what is used")
+        terminal.type("g")
+        terminal.wait_for("q ends; sort by c cpu, m memory, t time, g guest", since=len(terminal.shown))
+        terminal.type("q")
+        assert terminal.ended() == 0
 
 
 def test_stat_gives_the_terminal_back_as_it_was(here: Guests) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import cli, usage
 from ansible_collections.linux.vserver.plugins.module_utils._engine.accounting import Account
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.traffic_counter import SLOTS, Traffic
 from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import (
     activity,
     completion,
@@ -41,7 +42,10 @@ def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
     assert {name: group for name, group in said.items() if group} == done
     for group, module in groups.items():
         assert cli._group(group) is module.COMMANDS
-    assert tuple(activity.SORTS) == parser.SORTS
+    assert tuple(activity._STAT_DISK.sorts) == parser.SORTS and tuple(activity._TOP.sorts) == parser.TOP_SORTS
+    for view in (activity._STAT, activity._STAT_DISK, activity._TOP):
+        letters = [name[0] for name in view.sorts]
+        assert len(set(letters)) == len(letters) and "q" not in letters
 
 
 def test_who_enters_a_guest_does_not_wait_for_what_is_not_needed_to() -> None:
@@ -147,8 +151,44 @@ def test_a_rate_is_what_was_used_since_by_the_same_run_of_a_guest() -> None:
     rows = usage.rates(before, after)
     assert [(row["name"], row["cpu_percent"]) for row in rows] == [("a", 150.0), ("b", None), ("new", None)]
     assert json.loads(json.dumps(rows)) == rows
-    assert [row["name"] for row in activity.by(rows, "cpu")] == ["a", "b", "new"]
-    assert [row["name"] for row in activity.by(rows[::-1], "name")] == ["a", "b", "new"]
+    assert [row["name"] for row in activity._STAT.by(rows, "cpu")] == ["a", "b", "new"]
+    assert [row["name"] for row in activity._STAT.by(rows[::-1], "name")] == ["a", "b", "new"]
+
+
+def traffic(received: int, sent: int) -> Account:
+    outside = Traffic(received, 1, sent, 1)
+    return Account(network={**dict.fromkeys(SLOTS, Traffic(99, 9, 99, 9)), "ipv4": outside, "ipv6": outside})
+
+
+def test_traffic_a_second_is_what_passed_an_interface() -> None:
+    before, after = ([usage.Sample("a", 9, "running", at, traffic(at, 3 * at), "then")] for at in (10, 12))
+    (row,) = usage.rates(before, after)
+    assert (row["received_bytes_per_second"], row["sent_bytes_per_second"]) == (2, 6)
+    assert json.loads(json.dumps(row))["network"]["local_ipv6"]["sent_packets"] == 9
+    (unbound,) = usage.rates([sample("b", 1, 1)], [sample("b", 2, 1)])
+    assert unbound["received_bytes_per_second"] is None
+
+
+def process(guest: str | None, pid: int, processor: float, started: float = 5.0) -> dict[str, Any]:
+    return {"guest": guest, "pid": pid, "cpu_seconds": processor, "started": started, "memory_bytes": pid}
+
+
+def test_top_tells_what_each_process_has_used_since() -> None:
+    before = [process("a", 1, 5.0), process("a", 2, 1.0), process("b", 3, 9.0)]
+    after = [process("a", 1, 6.0), process("b", 3, 0.5, 8.0), process(None, 4, 0.25)]
+    rows = usage.process_rates(before, after, 2.0)
+    assert [(row["pid"], row["cpu_percent"]) for row in rows] == [(1, 50.0), (3, 25.0), (4, 12.5)]
+    orders = {sort: [row["pid"] for row in activity._TOP.by(rows[::-1], sort)] for sort in activity._TOP.sorts}
+    assert orders == {"cpu": [1, 3, 4], "memory": [4, 3, 1], "time": [1, 3, 4], "guest": [4, 1, 3]}
+
+
+def test_a_table_fits_where_it_is_shown() -> None:
+    wide = (*COLUMNS[:1], table.Column("N", "n", right=True), table.Column("COMMAND", "state"))
+    rows = [{"name": "guest", "n": 100000, "state": "x" * 100}]
+    assert table.lines(wide, rows, width=40)[1] == "guest  100000  " + "x" * 25
+    assert table.lines(wide, rows, width=21) == ["NAME        N", "guest  100000"]
+    assert table.lines(wide, rows, width=10) == ["NAME", "guest"]
+    assert len(table.lines(wide, rows, width=500)[1]) == 115
 
 
 def complete(*words: str) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,24 @@ def test_what_hosts_say_together() -> None:
     heading, first, *_rest = table(found)
     assert heading.startswith("HOST  GUEST") and first.startswith("h1    x")
     assert table([{"name": "x", "state": "stopped"}])[0].startswith("GUEST")
+    assert "CPU TIME" not in heading
+
+
+def test_a_table_tells_what_guests_use_where_that_is_known() -> None:
+    slots = {"received_bytes": 1 << 20, "sent_bytes": 3 << 20}
+    usage = {"cpu_seconds": 65.0, "read_bytes": 0, "written_bytes": 5 << 30, "oom_kills": 2, "network": None}
+    network = {"ipv4": slots, "ipv6": slots, "local_ipv4": slots, "local_ipv6": slots}
+    heading, bound, unbound, stopped = table(
+        [
+            {"name": "bound", "state": "running", "usage": {**usage, "network": network}},
+            {"name": "unbound", "state": "running", "usage": usage},
+            {"name": "stopped", "state": "stopped", "usage": None},
+        ]
+    )
+    assert re.split("  +", heading)[7:-1] == ["CPU TIME", "READ", "WRITTEN", "RECEIVED", "SENT", "OOM"]
+    assert bound.split()[-7:-1] == ["1:05", "0B", "5.0G", "2.0M", "6.0M", "2"]
+    assert unbound.split()[-4:-1] == ["-", "-", "2"]
+    assert stopped.split()[-7:] == ["-"] * 7
 
 
 def test_what_a_rebuild_takes() -> None:

@@ -158,6 +158,25 @@ def processes(site: Site, names: Sequence[str] = (), *, host: bool = False) -> l
     return rows
 
 
+def process_rates(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], passed: float
+) -> list[dict[str, Any]]:
+    """``after`` with ``cpu_percent`` of the ``passed`` seconds since ``before``, where 100 is one processor (pure).
+
+    One that was not there before has used all its time since.
+    """
+    known = {(row["pid"], row["started"]): row["cpu_seconds"] for row in before}
+    return [
+        {
+            **row,
+            "cpu_percent": round(
+                100 * max(row["cpu_seconds"] - known.get((row["pid"], row["started"]), 0.0), 0.0) / passed, 1
+            ),
+        }
+        for row in after
+    ]
+
+
 def _row(pid: int, now: Running | None) -> dict[str, Any] | None:
     """One process, None when it has ended."""
     import psutil

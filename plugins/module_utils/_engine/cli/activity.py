@@ -6,19 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import select
 import sys
-import termios
 import time
-import tty
-from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import metrics, store, usage
+from .. import info, metrics, store, usage
 from ..site import Site
-from . import table
+from . import live, table
 
 _PROCESSES = (
     table.Column("GUEST", "guest"),
@@ -31,6 +25,12 @@ _PROCESSES = (
     table.Column("STATE", "state"),
     table.Column("COMMAND", "command", table.command),
 )
+_TOP = live.View(
+    (*_PROCESSES[:5], table.Column("CPU", "cpu_percent", table.percent, right=True), *_PROCESSES[5:]),
+    {"cpu": ("cpu_percent",), "memory": ("memory_bytes",), "time": ("cpu_seconds",), "guest": ()},
+    ("guest", "pid"),
+)
+_DISK = table.Column("DISK", "disk_bytes", table.size, right=True)
 _GUESTS = (
     table.Column("GUEST", "name"),
     table.Column("XID", "xid", right=True),
@@ -48,70 +48,76 @@ _GUESTS = (
     table.Column("CPU TIME", "cpu_seconds", table.duration, right=True),
     table.Column("UP", "started_at", table.age, right=True),
 )
-#: What ``stat`` can sort by → the keys of a row that are added up, the greatest first but for names. A letter each.
-SORTS = {
+_SORTS = {
     "cpu": ("cpu_percent",),
     "memory": ("memory_bytes",),
     "io": ("read_bytes_per_second", "written_bytes_per_second"),
     "traffic": ("received_bytes_per_second", "sent_bytes_per_second"),
     "processes": ("processes",),
     "sockets": ("sockets",),
-    "name": ("name",),
+    "name": (),
+    "disk": ("disk_bytes",),
 }
-_HOME, _CLEAR_LINE, _CLEAR_REST = "\033[H", "\033[K", "\033[J"
+_STAT = live.View(_GUESTS, {name: keys for name, keys in _SORTS.items() if name != "disk"}, ("name",))
+_STAT_DISK = live.View((*_GUESTS[:6], _DISK, *_GUESTS[6:]), _SORTS, ("name",))
+#: How often every file is looked at for the sizes on disk.
+_DISK_SECONDS = 60.0
 
 
 def _known(site: Site, arguments: argparse.Namespace) -> list[str]:
     return [store.require(site, name).name for name in arguments.names]
 
 
-def _ps(site: Site, arguments: argparse.Namespace) -> int:
-    rows = usage.processes(site, _known(site, arguments), host=arguments.host)
-    for row in rows if not arguments.json else ():
+def _readable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Processes as people expect them: one of the host has a user as well, one without a command line a name."""
+    for row in rows:
         row["uid_inside"] = row["uid"] if row["guest"] is None else row["uid_inside"]
         row["command"] = row["command"] or [f"[{row['name']}]"]
+    return rows
+
+
+def _ps(site: Site, arguments: argparse.Namespace) -> int:
+    rows = usage.processes(site, _known(site, arguments), host=arguments.host)
     if arguments.json:
         table.show_json(rows)
     else:
-        table.show(_PROCESSES, rows)
+        table.show(_PROCESSES, _readable(rows))
     return 0
 
 
-def by(rows: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
-    """``rows`` in the order of ``sort``, a key of SORTS (pure)."""
-    if sort == "name":
-        return sorted(rows, key=lambda row: str(row["name"]))
-    return sorted(rows, key=lambda row: (-sum(row[key] or 0 for key in SORTS[sort]), row["name"]))
+def _top(site: Site, arguments: argparse.Namespace) -> int:
+    names = _known(site, arguments)
+    moment, before = time.monotonic(), usage.processes(site, names, host=arguments.host)
+
+    def look() -> list[dict[str, Any]]:
+        nonlocal moment, before
+        now, after = time.monotonic(), usage.processes(site, names, host=arguments.host)
+        rows = usage.process_rates(before, after, now - moment)
+        moment, before = now, after
+        return rows if arguments.json else _readable(rows)
+
+    return live.show(_TOP, look, arguments)
 
 
 def _stat(site: Site, arguments: argparse.Namespace) -> int:
-    names = _known(site, arguments)
-    sort, before = arguments.sort, usage.samples(site, names)
-    if arguments.once or arguments.json or not (sys.stdout.isatty() and sys.stdin.isatty()):
-        time.sleep(arguments.interval)
-        rows = by(usage.rates(before, usage.samples(site, names)), sort)
-        if arguments.json:
-            table.show_json(rows)
-        else:
-            table.show(_GUESTS, rows)
-        return 0
-    keys = {name[0]: name for name in SORTS}
-    hint = "q ends; sort by " + ", ".join(f"{key} {name}" for key, name in keys.items())
-    wait = 0.2  # the first figures come soon
-    with _keys():
-        while True:
-            key = _key(wait)
-            if key == "q":
-                return 0
-            sort, wait = keys.get(key, sort), arguments.interval
-            after = usage.samples(site, names)
-            rows = by(usage.rates(before, after), sort)
-            lines = [*table.lines(_GUESTS, rows, colours=table.coloured()), "", hint]
-            height = os.get_terminal_size().lines
-            text = "\n".join(f"{line}{_CLEAR_LINE}" for line in lines[:height])
-            sys.stdout.write(f"{_HOME}{text}{_CLEAR_REST}")
-            sys.stdout.flush()
-            before = after
+    names, disk = _known(site, arguments), arguments.disk or arguments.sort == "disk"
+    before = usage.samples(site, names)
+    sizes: dict[str, dict[str, int]] = {}
+    measured = -_DISK_SECONDS
+
+    def look() -> list[dict[str, Any]]:
+        nonlocal before, sizes, measured
+        after = usage.samples(site, names)
+        rows = usage.rates(before, after)
+        before = after
+        if disk:
+            if time.monotonic() - measured >= _DISK_SECONDS:
+                sizes, measured = info.disk_use(site, [row["name"] for row in rows]), time.monotonic()
+            unknown = {"disk_bytes": None, "disk_shared_bytes": None}
+            rows = [{**row, **sizes.get(row["name"], unknown)} for row in rows]
+        return rows
+
+    return live.show(_STAT_DISK if disk else _STAT, look, arguments)
 
 
 def _metrics(site: Site, arguments: argparse.Namespace) -> int:
@@ -119,23 +125,4 @@ def _metrics(site: Site, arguments: argparse.Namespace) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _keys() -> Iterator[None]:
-    """Have the terminal pass on keys as they are typed, ^C still being a signal."""
-    settings = termios.tcgetattr(0)
-    tty.setcbreak(0)
-    sys.stdout.write(_HOME + _CLEAR_REST)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, settings)
-        sys.stdout.write("\n")
-
-
-def _key(seconds: float) -> str:
-    """The key that is typed within so many seconds, else nothing."""
-    ready, _none, _none = select.select([0], [], [], seconds)
-    return os.read(0, 1).decode(errors="replace") or "q" if ready else ""
-
-
-COMMANDS = {"metrics": _metrics, "ps": _ps, "stat": _stat}
+COMMANDS = {"metrics": _metrics, "ps": _ps, "stat": _stat, "top": _top}

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 #: The modules of this package that do what commands say.
 GROUPS = ("activity", "inside", "life", "look", "run", "service", "watch")
-SORTS = ("cpu", "memory", "io", "traffic", "processes", "sockets", "name")
+SORTS = ("cpu", "memory", "io", "traffic", "processes", "sockets", "name", "disk")
+TOP_SORTS = ("cpu", "memory", "time", "guest")
 #: Those of a guest's unit, see :mod:`..guest_unit`.
 STEPS = ("start", "stop", "clear")
 
@@ -91,7 +92,18 @@ def _ps(command: argparse.ArgumentParser) -> None:
 
 def _stat(command: argparse.ArgumentParser) -> None:
     command.add_argument("names", metavar="NAME", nargs="*", help="these guests only")
-    command.add_argument("--sort", choices=SORTS, default="cpu", help="the order (cpu)")
+    command.add_argument("--disk", action="store_true", help="with what is on disk: looks at every file once a minute")
+    _live(command, SORTS)
+
+
+def _top(command: argparse.ArgumentParser) -> None:
+    command.add_argument("names", metavar="NAME", nargs="*", help="of these guests only")
+    command.add_argument("--host", action="store_true", help="the host's own too")
+    _live(command, TOP_SORTS)
+
+
+def _live(command: argparse.ArgumentParser, sorts: Sequence[str]) -> None:
+    command.add_argument("--sort", choices=sorts, default="cpu", help="the order (cpu)")
     command.add_argument("--interval", metavar="SECONDS", type=_seconds, default=2.0, help="between two looks (2)")
     command.add_argument("--once", action="store_true", help="once, after one interval; so it is without a terminal")
     command.add_argument("--json", action="store_true", help="once, as an array in JSON")
@@ -220,6 +232,7 @@ _COMMANDS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None
     "status": ("look", "tell what is known of guests; 3 when one of them does not run", _status),
     "logs": ("look", "show the journal of a running guest", _logs),
     "ps": ("activity", "show processes, each with its guest", _ps),
+    "top": ("activity", "show processes, each with its guest, again and again", _top),
     "stat": ("activity", "show what running guests use, again and again", _stat),
     "metrics": ("activity", "print what guests use, for Prometheus", _metrics),
     "events": ("watch", "tell what happens to guests, as it happens, until it is ended", _events),

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 NONE = "-"
+_GAP = "  "
+#: Words are not cut to less than so many letters.
+_LEAST = 8
 _UNITS = ("B", "K", "M", "G", "T")
 
 
@@ -99,24 +102,44 @@ def painted(words: str, colour: str | None) -> str:
     return f"\033[{_COLOURS[colour]}m{words}\033[0m" if colour and words else words
 
 
-def lines(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, colours: bool = False) -> list[str]:
+def lines(
+    columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, colours: bool = False, width: int | None = None
+) -> list[str]:
     """A table of ``rows``, headings first; as wide as it has to be, without blanks at the ends of lines.
 
     * colours: for a terminal
+    * width: no line is longer; what stands too far to the right is cut, or numbers left out
     """
     rows = list(rows)
     cells = [[column.heading for column in columns]]
     cells += [[column.show(row.get(column.key)) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
+    if width is not None:
+        widths = _fitting(columns, widths, width)
+        cells = [[cell[:most] for cell, most in zip(row, widths)] for row in cells]
     paints = [["bold" for _column in columns]]
     paints += [[column.colour(row.get(column.key)) or "" for column in columns] for row in rows]
     return [
-        "  ".join(
+        _GAP.join(
             painted(cell.rjust(width), paint) if column.right else painted(cell, paint) + " " * (width - len(cell))
             for cell, width, column, paint in zip(row, widths, columns, paint_row if colours else [""] * len(columns))
         ).rstrip()
         for row, paint_row in zip(cells, paints)
     ]
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """The widths of the columns that fit side by side into ``width``, the last one maybe cut (pure)."""
+    fitting = list(widths)
+    while len(fitting) > 1:
+        over = sum(fitting) + len(_GAP) * (len(fitting) - 1) - width
+        if over > 0 and not columns[len(fitting) - 1].right and fitting[-1] - over >= _LEAST:
+            fitting[-1] -= over
+        elif over > 0:
+            fitting.pop()
+            continue
+        break
+    return fitting
 
 
 def coloured() -> bool:
