@@ -23,6 +23,7 @@ FILES = {
     "unified_groups.py": "test_",
     "unified_limits.py": "test_",
     "unified_space.py": "test_",
+    "unified_accounting.py": "test_",
     "test_limits.py": "not version_1",
     "test_accounting.py": "test_",
 }
