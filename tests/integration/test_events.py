@@ -42,19 +42,19 @@ class Journal:
 
     channel: socket.socket
 
-    def entry(self, patience: float = 20) -> dict[str, str]:
-        """The next entry of ours."""
+    def entry(self, guest: str, patience: float = 20) -> dict[str, str]:
+        """The next entry about a guest."""
         while True:
-            assert select.select([self.channel], [], [], patience)[0], "the journal was told nothing"
+            assert select.select([self.channel], [], [], patience)[0], f"the journal was told nothing of {guest}"
             text = self.channel.recv(1 << 16).decode(errors="replace")
             entry = dict(line.partition("=")[::2] for line in text.splitlines())
-            if "VSERVER_GUEST" in entry:
+            if entry.get("VSERVER_GUEST") == guest:
                 return entry
 
     def told(self, guest: str) -> tuple[str, str]:
-        """Of whom the next entry is what: has to be this guest."""
-        entry = self.entry()
-        assert entry["VSERVER_GUEST"] == guest and f"guest {guest}: " in entry["MESSAGE"], entry
+        """What the next entry about a guest tells."""
+        entry = self.entry(guest)
+        assert entry["MESSAGE"].startswith(f"guest {guest}: ") and entry["SYSLOG_IDENTIFIER"] == "vserver", entry
         return entry["VSERVER_EVENT"], entry["VSERVER_DETAIL"]
 
 
@@ -75,7 +75,9 @@ def journal_at(path: Path) -> Iterator[Journal]:
 @pytest.fixture(name="journald")
 def fake_journald() -> Iterator[Journal]:
     """The machine that runs the tests has no journald; where it has, this is to be told by its journal instead."""
-    assert not journal.SOCKET.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, pytest.raises(OSError):
+        client.connect(str(journal.SOCKET))
+    journal.SOCKET.unlink(missing_ok=True)  # of a run that was killed
     with journal_at(journal.SOCKET) as made:
         yield made
 
@@ -107,6 +109,13 @@ watch.COMMANDS["events"](Site(Path({str(site.state)!r}), Path({str(site.run)!r})
         assert self.line() == "ready"
 
     def line(self, patience: float = 30) -> str:
+        """The next line, but for those of memory limits, which version 1 does not always count."""
+        while True:
+            said = self._line(patience)
+            if "at its limit of memory" not in said:
+                return said
+
+    def _line(self, patience: float) -> str:
         assert self._child.stdout is not None
         assert select.select([self._child.stdout], [], [], patience)[0], "nothing is told"
         return self._child.stdout.readline().rstrip("\n")
@@ -140,8 +149,7 @@ def test_events_are_told_and_a_hook_is_run(guests: Guests, site: Site, tmp_path:
     watch = Watch(site, "--hook", str(hook))
     try:
         guests.exec("killed", "python3", "-c", HOG)
-        said = {watch.line().split(",")[0], watch.line().split(",")[0]}
-        assert said == {"guest killed: 1 killed for want of memory", "guest killed: at its limit of memory"}
+        assert watch.line() == "guest killed: 1 killed for want of memory"
         lifecycle.set_state(site, "comes", "started", {})
         assert watch.line() == "guest comes: started"
         lifecycle.set_state(site, "comes", "frozen", {})
@@ -205,26 +213,27 @@ def test_an_order_from_inside_is_told(guests: Guests, site: Site, journald: Jour
         assert watch.line() == f"guest orders: {WORDS[kind]}"
         if kind == "rebooted":
             eventually(lambda: info.guest(site, "orders")["pid"] not in (None, first["pid"]), "it did not boot again")
-            assert watch.line() == "guest orders: started anew"
+            assert watch.line() == "guest orders: started"
 
 
 def test_limits_that_are_hit_are_told_to_the_journal(guests: Guests, site: Site, journald: Journal) -> None:
     guests.start("forks", init=SLEEP, limits={"processes": 8})
-    guests.start("caches", init=SLEEP, limits={"memory": "48M", "memory_swap": 0})
+    guests.start("caches", init=SLEEP, limits={"memory": "48M"})
+    guests.start("wants", init=SLEEP, limits={"memory": "48M", "memory_swap": 0})
     with watched(site, "--journal"):
         guests.exec("forks", "python3", "-c", FORKS)
-        entry = journald.entry()
-        assert (entry["VSERVER_GUEST"], entry["VSERVER_EVENT"]) == ("forks", "processes-refused")
+        entry = journald.entry("forks")
+        assert entry["VSERVER_EVENT"] == "processes-refused"
         assert int(entry["VSERVER_COUNT"]) > 0 and entry["PRIORITY"] == "4"
         # What it writes stays in the page cache, at the limit, again and again: one entry.
         guests.run("caches", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=96")
         assert journald.told("caches") == ("memory-max", "")
-        guests.exec("caches", "python3", "-c", HOG)
-        assert journald.told("caches") == ("out-of-memory", "")
+        guests.exec("wants", "python3", "-c", HOG)
+        assert journald.told("wants") == ("out-of-memory", "")
         lifecycle.set_state(site, "caches", "stopped", {"timeout": 0})
         assert journald.told("caches") == ("stopped", "")
-        time.sleep(0.5)
-        assert not select.select([journald.channel], [], [], 0)[0], "something was told twice"
+        with pytest.raises(AssertionError, match="was told nothing of caches"):
+            journald.entry("caches", patience=0.5)
 
 
 def test_a_slow_hook_keeps_nobody_waiting(guests: Guests, site: Site, tmp_path: Path) -> None:
@@ -239,7 +248,7 @@ def test_a_slow_hook_keeps_nobody_waiting(guests: Guests, site: Site, tmp_path: 
         lifecycle.set_state(site, "quick", "stopped", {"timeout": 0})
         assert watch.line() == "guest quick: stopped"
         assert time.monotonic() - began < 10
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 NAME = "unit"
@@ -291,7 +300,7 @@ def test_a_unit_of_the_host_watches_and_ends_are_told_without_it(host: SystemdHo
         for order, kind in (("reboot", ("rebooted", "")), ("poweroff", ("powered-off", ""))):
             host.run("vserver", "exec", NAME, "--", "/bin/sh", "-c", f"echo {order} >/do")
             told = [journald.told(NAME), *([journald.told(NAME)] if order == "reboot" else [])]
-            assert told == [kind, ("restarted", "")][: len(told)]
+            assert told == [kind, ("started", "")][: len(told)]
         host.run("vserver", "start", NAME)
         assert journald.told(NAME) == ("started", "")
         host.run("vserver", "exec", NAME, "--", "/bin/sh", "-c", "echo 9 >/do")
@@ -299,7 +308,7 @@ def test_a_unit_of_the_host_watches_and_ends_are_told_without_it(host: SystemdHo
         wanted = [
             "started 1 ",
             "rebooted 1 ",
-            "restarted 1 ",
+            "started 1 ",
             "powered-off 1 ",
             "started 1 ",
             "crashed 1 exit status 9",

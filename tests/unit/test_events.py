@@ -44,18 +44,18 @@ CRASHED = {"a": End(7, 1, "crashed", "killed by SIGSEGV")}
         ({"a": seen()}, {}, CRASHED, [Event("a", "crashed", detail="killed by SIGSEGV")]),
         ({"a": seen(6)}, {}, CRASHED, [Event("a", "ended")]),
         ({"b": seen()}, {"a": seen()}, {}, [Event("a", "started"), Event("b", "ended")]),
-        ({"a": seen(out_of_memory=5)}, {"a": seen(8)}, {}, [Event("a", "restarted")]),
+        ({"a": seen(out_of_memory=5)}, {"a": seen(8)}, {}, [Event("a", "ended"), Event("a", "started")]),
         (
             {"a": seen()},
             {"a": seen(8)},
             {"a": End(7, 1, "rebooted")},
-            [Event("a", "rebooted"), Event("a", "restarted")],
+            [Event("a", "rebooted"), Event("a", "started")],
         ),
         (
             {"a": seen(out_of_memory=5)},
             {"a": seen(8, out_of_memory=2)},
             {},
-            [Event("a", "restarted"), Event("a", "out-of-memory", 2)],
+            [Event("a", "ended"), Event("a", "started"), Event("a", "out-of-memory", 2)],
         ),
         ({}, {"a": seen(state="frozen")}, {}, [Event("a", "started"), Event("a", "frozen")]),
         ({"a": seen()}, {"a": seen(state="frozen")}, {}, [Event("a", "frozen")]),
@@ -99,7 +99,8 @@ def test_what_goes_on_is_told_at_once_and_then_once_a_minute() -> None:
         (signal.SIGSEGV | 0x80, ("dumped", "SEGV"), ("crashed", "killed by SIGSEGV")),
         (signal.SIGKILL, ("killed", "KILL"), ("crashed", "killed by SIGKILL")),
         (40, None, ("crashed", "killed by signal 40")),
-        (None, ("", ""), ("crashed", "its unit does not tell how")),
+        (None, ("", ""), ("stopped", "")),
+        (None, ("killed", "RTMIN+3"), ("crashed", "killed RTMIN+3")),
     ],
 )
 def test_how_a_run_ended(status: int | None, unit: tuple[str, str] | None, found: tuple[str, str]) -> None:

@@ -205,8 +205,11 @@ def _memory_events(group: Controller) -> dict[str, int | None]:
             "oom_events": events.get("oom"),
             "oom_kills": events.get("oom_kill"),
         }
+    # Where memory and swap together may be no more than memory, that refuses first, and newer kernels do not count it.
+    own, both = (_number(group, f"memory.{of}limit_in_bytes") for of in ("", "memsw."))
+    counts = own is not None and (both is None or both > own)
     return {
-        "memory_max_events": _number(group, "memory.failcnt"),
+        "memory_max_events": _number(group, "memory.failcnt") if counts else None,
         "oom_kills": flat(group.read("memory.oom_control")).get("oom_kill"),
     }
 

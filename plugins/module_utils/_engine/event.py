@@ -23,7 +23,6 @@ ENDS: Mapping[str, str] = {
 WORDS: Mapping[str, str] = {
     **ENDS,
     "started": "started",
-    "restarted": "started anew",
     "ended": "ended",
     "frozen": "frozen",
     "thawed": "thawed",

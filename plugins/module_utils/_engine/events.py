@@ -102,11 +102,11 @@ def between(before: Look, after: Look) -> list[Event]:
         if old is not None and not same:
             if end is not None and (end.pid, end.start) == old.run:
                 found.append(Event(name, end.kind, detail=end.detail))
-            elif new is None:
+            else:
                 found.append(Event(name, "ended"))
         if new is not None:
             if not same:
-                found.append(Event(name, "restarted" if old is not None else "started"))
+                found.append(Event(name, "started"))
             found += _within(name, old if same and old is not None else Seen(new.run), new)
     return found
 

@@ -110,16 +110,22 @@ def _stop(site: Site, name: str) -> None:
         if now is not None:
             ending.in_order(site, now)
             last_end.note(site, now, "stopped")
+        _note_end(site, name)
         boot.release(site, name)
 
 
 def _clear(site: Site, name: str) -> None:
     with store.lock_steps(site, name):
         if not _elsewhere(site, name):
-            ended = running.left(site, name)
-            if ended is not None:  # nobody has stopped it
-                last_end.note(site, ended, *last_end.of_unit(os.environ))
+            _note_end(site, name)
             boot.release(site, name)
+
+
+def _note_end(site: Site, name: str) -> None:
+    """Note how the run has ended that nobody has cleared up behind; the first step after an end is ExecStop as well."""
+    ended = running.left(site, name)
+    if ended is not None:
+        last_end.note(site, ended, *last_end.of_unit(os.environ))
 
 
 #: What ExecStart, ExecStop and ExecStopPost of the unit do.

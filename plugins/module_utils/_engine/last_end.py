@@ -52,13 +52,18 @@ def of_status(status: int) -> tuple[str, str]:
 
 
 def of_unit(variables: Mapping[str, str]) -> tuple[str, str]:
-    """The same, by what systemd tells ExecStopPost of the main process (systemd.exec(5), ``$EXIT_CODE``) (pure)."""
+    """The same, by what systemd tells ExecStop and ExecStopPost of the main process (systemd.exec(5)) (pure).
+
+    It tells nothing when that ran still as they were started: then they are there to stop it.
+    """
     code, status = variables.get("EXIT_CODE", ""), variables.get("EXIT_STATUS", "")
+    if not code:
+        return "stopped", ""
     if code == "exited" and status.isdigit():
         return of_status(int(status) << 8)
     if code in ("killed", "dumped") and f"SIG{status}" in signal.Signals.__members__:
         return of_status(signal.Signals[f"SIG{status}"])
-    return "crashed", f"{code} {status}".strip() or "its unit does not tell how"
+    return "crashed", f"{code} {status}"
 
 
 def _signal(number: int) -> str:
