@@ -21,7 +21,7 @@ from . import running
 from .chbind import attach
 from .chbind.traffic_counter import Traffic
 from .kernel import cgroup, pressure, process, sock_diag
-from .kernel.controller import Controller, controllers
+from .kernel.controller import Controller, controller, controllers
 from .kernel.pressure import Pressure
 from .site import Site
 
@@ -164,7 +164,7 @@ def _number(group: Controller, file: str) -> int | None:
 
 def memory(site: Site, name: str) -> int:
     """The bytes of memory that a guest uses now, page cache included; 0 where they are not counted."""
-    group = controllers(cgroup.layout(), running.inner_cgroup(site, name)).get("memory")
+    group = controller(cgroup.layout(), "memory", running.inner_cgroup(site, name))
     with contextlib.suppress(OSError):
         return 0 if group is None else _in_use(group) or 0
     return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,7 @@ def outer_groups(site: Site, name: str) -> tuple[str, str]:
 def outer_group(site: Site, layout: cgroup.Layout, name: str) -> str:
     """The guest's outer group, relative to the top of a hierarchy; the binding's programs are attached to it."""
     supervised, in_unit = outer_groups(site, name)
-    return in_unit if (layout.tree / in_unit).is_dir() else supervised
+    return in_unit if os.path.isdir(f"{layout.tree}/{in_unit}") else supervised
 
 
 def outer_cgroup(site: Site, layout: cgroup.Layout, name: str) -> Path:

@@ -19,7 +19,7 @@ from .. import systemd
 from ..errors import VserverError
 from ..facet import Change, compare_fields
 from ..kernel import cgroup
-from ..kernel.controller import Controller, controllers
+from ..kernel.controller import Controller, controller, controllers
 from ..limits import (
     devices,
     memory,
@@ -169,7 +169,7 @@ def forget(site: Site, name: str) -> None:
 
 
 def _sharing(site: Site, guest: Guest) -> Controller | None:
-    return controllers(cgroup.layout(), sharing_group(site, guest.name)[0]).get("cpu")
+    return controller(cgroup.layout(), "cpu", sharing_group(site, guest.name)[0])
 
 
 def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:

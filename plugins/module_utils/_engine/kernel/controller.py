@@ -58,9 +58,15 @@ def name_in(layout: Layout, controller: str) -> str | None:
 
 def controllers(layout: Layout, group: str) -> Mapping[str, Controller]:
     """v2's name → the controller's files in ``group``, a path below the top of every hierarchy; those this host has."""
-    names = {controller: name_in(layout, controller) for controller in _SURE}
-    tops = {controller: layout.controllers[name] for controller, name in names.items() if name is not None}
-    return {controller: Controller(top / group, top == layout.unified) for controller, top in tops.items()}
+    found = {name: controller(layout, name, group) for name in _SURE}
+    return {name: files for name, files in found.items() if files is not None}
+
+
+def controller(layout: Layout, name: str, group: str) -> Controller | None:
+    """The files in ``group`` of the one that v2 calls ``name``; None when this host lacks it."""
+    here = name_in(layout, name)
+    top = None if here is None else layout.controllers[here]
+    return None if top is None else Controller(top / group, top == layout.unified)
 
 
 def offers(layout: Layout, controller: str, file: str, v1_file: str | None) -> bool:

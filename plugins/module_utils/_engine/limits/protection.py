@@ -23,7 +23,7 @@ from typing import Any
 from .. import running, store, systemd, units
 from ..errors import InvalidInput, Unsupported, VserverError
 from ..kernel import cgroup
-from ..kernel.controller import Controller, controllers
+from ..kernel.controller import Controller, controller
 from ..model import Guest, Limits
 from ..site import Site
 from .memory import host_memory
@@ -148,7 +148,7 @@ def _top(site: Site, in_unit: bool) -> _Level | None:
 
 
 def _level(group: str, unit: str | None = None, below: str = "") -> _Level | None:
-    memory = controllers(cgroup.layout(), group).get("memory")
+    memory = controller(cgroup.layout(), "memory", group)
     return _Level(memory, unit, below) if memory is not None and memory.unified else None
 
 
