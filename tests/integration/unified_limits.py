@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -49,7 +50,9 @@ def test_above_high_it_is_slowed_down_and_nothing_is_killed(guests: Guests, site
 def test_without_swap_memory_ends_at_its_limit(guests: Guests, site: Site) -> None:
     guests.start("full", init=SLEEP)
     four_calls(site, "full", memory="48M", memory_swap=0)
-    four_calls(site, "full", memory_swap="1M")
+    with pytest.raises(VserverError, match="memory_swap 1048576 is too large: this host has 0 bytes of swap"):
+        set_limits(site, "full", memory_swap="1M")
+    four_calls(site, "full", memory_swap="max")
     four_calls(site, "full", memory_swap=0)
     result = guests.exec("full", "python3", "-c", HOG, "80")
     assert result.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)

@@ -293,36 +293,96 @@ def test_an_unknown_device_is_refused(device: str, said: str) -> None:
 
 # ---- hosts that lack something
 
+STORAGE = Storage("/x", "/", "/dev/vdb", "ext4", 50 * M, 50 * M, (), False)
+QUOTA = dataclasses.replace(STORAGE, project_quota=True)
+
 
 def layout(path: Path, *names: str, unified: bool = True) -> cgroup.Layout:
     return cgroup.Layout(path if unified else path / "v2", dict.fromkeys(names, path))
 
 
-@pytest.mark.parametrize(
-    ("limits", "names", "said"),
-    [
-        (Limits(memory=64 * M), ("cpu",), "no cgroup controller 'memory'"),
-        (Limits(cpus=0.5), ("memory",), "no cgroup controller 'cpu'"),
-        (Limits(cpu_weight=5), (), "no cgroup controller 'cpu'"),
-        (Limits(cpuset="0"), ("cpu",), "no cgroup controller 'cpuset'"),
-        (Limits(processes=5), ("cpu",), "no cgroup controller 'pids'"),
-        (Limits(), ("cpu",), "no cgroup controller 'pids'"),
-        (Limits(io={"/dev/x": {"read": 1}}), ("cpu", "pids"), "no cgroup controller 'io'"),
-        (Limits(memory_swap=0), ("memory",), "'memory' has no memory.swap.max"),
-        (Limits(cpus=0.5, cpu_burst=9), ("cpu",), "'cpu' has no cpu.max.burst"),
-        (Limits(cpu_idle=True), ("cpu",), "'cpu' has no cpu.idle"),
-    ],
-)
+#: What is asked for, the controllers that there are, what is said. None of them has a file that came later.
+LACKING: list[tuple[Limits, tuple[str, ...], str]] = [
+    (Limits(memory=64 * M), ("cpu",), "limit memory: .* no cgroup controller 'memory'"),
+    (Limits(memory_high=64 * M), ("memory",), "limit memory_high: .* 'memory' has no memory.high"),
+    (Limits(memory_swap=0), ("memory",), "limit memory_swap: .* 'memory' has no memory.swap.max"),
+    (Limits(memory_low=M), ("memory", "pids"), "limit memory_low: .* 'memory' has no memory.low"),
+    (Limits(memory_min=M), ("cpu", "pids"), "limit memory_min: .* no cgroup controller 'memory'"),
+    (Limits(cpus=0.5, cpu_period=5000), ("memory",), "limit cpus: .* no cgroup controller 'cpu'"),
+    (Limits(cpus=0.5, cpu_burst=9), ("cpu",), "limit cpu_burst: .* 'cpu' has no cpu.max.burst"),
+    (Limits(cpu_weight=5), ("pids",), "limit cpu_weight: .* no cgroup controller 'cpu'"),
+    (Limits(cpu_idle=True), ("cpu", "pids"), "limit cpu_idle: .* 'cpu' has no cpu.idle"),
+    (Limits(cpuset="0"), ("cpu",), "limit cpuset: .* no cgroup controller 'cpuset'"),
+    (Limits(processes=5), ("cpu",), "limit processes: .* no cgroup controller 'pids'"),
+    (Limits(), ("cpu",), "limit processes: .* no cgroup controller 'pids'"),
+    (Limits(sockets=5), ("pids",), "limit sockets: this kernel cannot count them .no such hook"),
+    (Limits(disk=M), ("pids",), "limit disk space of guest web1: .* without project quota"),
+    (Limits(inodes=5), ("pids",), "limit disk space of guest web1: .* without project quota"),
+    (Limits(io={"/dev/x": {"read": 1}}), ("cpu", "pids"), "limit io: .* no cgroup controller 'io'"),
+    (Limits(rlimits={"rtprio": (1, 1)}), ("cpu", "pids"), "rlimit rtprio: this kernel gives groups .* no real time"),
+    (Limits(sysctls={"user.max_nothing": "5"}), ("pids",), "sysctl user.max_nothing: this host's kernel does not have"),
+]
+
+
+@pytest.mark.parametrize(("limits", "names", "said"), LACKING)
 def test_a_host_that_lacks_it_refuses(
     limits: Limits, names: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "system.slice").mkdir()
     for file in ("memory.max", "cpu.max", "pids.max", "cpuset.cpus", "io.max"):
         (tmp_path / "system.slice" / file).touch()
+    (tmp_path / "cpu.rt_runtime_us").touch()
     monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, *names))
+    monkeypatch.setattr(socket_counter, "missing", lambda: "no such hook")
+    monkeypatch.setattr(per_process.capability, "effective", lambda: {"CAP_SYS_RESOURCE"})
+    monkeypatch.setattr(space.filesystem, "storage", lambda _site: STORAGE)
     with pytest.raises(Unsupported, match=said):
-        for kind in (memory, processor, share, processors, processes, devices):
-            kind.refuse(limits)
+        facet.resolve(Site(), Guest("web1", limits=limits), (), check=True)
+
+
+#: What is asked for, and what is said by a host that has less.
+TOO_MUCH: list[tuple[Limits, str]] = [
+    (Limits(memory=1 << 50), "memory 1125899906842624 is too large: this host has .* bytes of memory"),
+    (Limits(memory_high=1 << 50), "memory_high 1125899906842624 is too large: this host has .* bytes of memory"),
+    (Limits(memory_swap=1 << 50), "memory_swap 1125899906842624 is too large: this host has .* bytes of swap"),
+    (Limits(memory_low=1 << 50), "memory_low 1125899906842624 is too large: this host has .* bytes of memory"),
+    (Limits(memory_min=1 << 50), "memory_min 1125899906842624 is too large: this host has .* bytes of memory"),
+    (Limits(cpus=4096.0), "cpus 4096.0 is too large: this host has .* processors"),
+    (Limits(cpuset="9999"), "cpuset 9999 names processors that this host does not have"),
+    (Limits(processes=4194305), "processes 4194305 is too large: this host has .* processes"),
+    (Limits(sockets=101), "sockets 101 is too large: this host has 100 open files at most"),
+    (Limits(disk=51 * M), "disk 53477376 is too large: this host has 52428800 bytes on /"),
+    (Limits(inodes=10**15), "inodes 1000000000000000 is too large: this host has .* inodes on /"),
+    (Limits(io={"/dev/no-such-disk": {"read": 1}}), "limit io of /dev/no-such-disk: No such file"),
+    (Limits(rlimits={"nofile": (5, -1)}), "rlimit nofile: hard limit infinity is too large: this host"),
+]
+
+
+@pytest.mark.parametrize(("limits", "said"), TOO_MUCH)
+def test_more_than_the_host_has_is_refused(
+    limits: Limits, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file-max").write_text("100\n")
+    monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, "memory", "cpu", "cpuset", "pids", "io"))
+    monkeypatch.setattr(cgroup, "protects_below", lambda: True)
+    monkeypatch.setattr(sockets, "_MOST", tmp_path / "file-max")
+    monkeypatch.setattr(socket_counter, "missing", lambda: "")
+    monkeypatch.setattr(space.filesystem, "storage", lambda _site: QUOTA)
+    with pytest.raises(InvalidInput, match=said):
+        facet.resolve(Site(), Guest("web1", limits=limits), (), check=True)
+
+
+def test_every_limit_has_its_rows() -> None:
+    """Those that have no number of the host to be compared with have a range of their own: what cannot be meant."""
+
+    def options(limits: Limits) -> set[str]:
+        fields = (field.name for field in dataclasses.fields(Limits))
+        return {name for name in fields if getattr(limits, name) != getattr(Limits(), name)}
+
+    every = {field.name for field in dataclasses.fields(Limits)}
+    assert set().union(*(options(limits) for limits, _names, _said in LACKING)) == every
+    ranges = {"cpu_period", "cpu_burst", "cpu_weight", "cpu_idle", "sysctls"}
+    assert set().union(*(options(limits) for limits, _said in TOO_MUCH)) == every - ranges
 
 
 def test_version_1_refuses_what_only_version_2_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,23 +391,6 @@ def test_version_1_refuses_what_only_version_2_has(tmp_path: Path, monkeypatch: 
     memory.refuse(Limits(memory=64 * M))
     with pytest.raises(Unsupported, match="being of version 1"):
         memory.refuse(Limits(memory=64 * M, memory_high=8 * M))
-
-
-@pytest.mark.parametrize(
-    ("kind", "limits", "said"),
-    [
-        (memory, Limits(memory=1 << 50), "memory 1125899906842624 is too large: this host has"),
-        (processor, Limits(cpus=4096.0), "cpus 4096.0 is too large: this host has"),
-        (processors, Limits(cpuset="9999"), "cpuset 9999 names processors that this host does not have"),
-        (processes, Limits(processes=4194305), "processes 4194305 is too large"),
-    ],
-)
-def test_more_than_the_host_has_is_refused(
-    kind: Any, limits: Limits, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, "memory", "cpu", "cpuset", "pids"))
-    with pytest.raises(InvalidInput, match=said):
-        kind.refuse(limits)
 
 
 def test_who_says_nothing_of_processes_gets_a_share_of_the_hosts(
@@ -380,25 +423,6 @@ def test_memory_is_protected_with_version_2_only(option: str, tmp_path: Path, mo
             protection.refuse(limits)
     monkeypatch.setattr(cgroup, "protects_below", lambda: True)
     protection.refuse(limits)
-    values[option] = 1 << 50
-    with pytest.raises(InvalidInput, match=f"{option} .* is too large: this host has"):
-        protection.refuse(Limits(**values))
-    protection.refuse(Limits())
-
-
-def test_sockets_are_refused_where_they_cannot_be_counted_or_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file-max").write_text("100\n")
-    monkeypatch.setattr(sockets, "_MOST", tmp_path / "file-max")
-    monkeypatch.setattr(socket_counter, "missing", lambda: "unknown func bpf_get_retval#186")
-    with pytest.raises(Unsupported, match=r"limit sockets: this kernel cannot count them \(unknown func .*Linux 6.1"):
-        sockets.refuse(Limits(sockets=5))
-    sockets.refuse(Limits())
-    monkeypatch.setattr(socket_counter, "missing", lambda: "")
-    sockets.refuse(Limits(sockets=100))
-    with pytest.raises(InvalidInput, match="sockets 101 is too large: this host has 100 open files at most"):
-        sockets.refuse(Limits(sockets=101))
 
 
 CLAIMS = ("vserver", "vserver/a", "vserver/a/guest", "vserver/b", "vserver/b/guest")

@@ -274,17 +274,10 @@ def _ours(directory: int, hook: bpf.AttachType, *, effective: bool = False) -> d
             return {}
         raise
     for identity in identities:
-        info = _info(identity)
+        info = bpf.identified(identity)
         if info.name.startswith(NAME_PREFIX):
             found[identity] = info
     return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _info(identity: int) -> bpf.ProgramInfo:
-    """What the kernel knows about a program, which for as long as it exists does not change."""
-    with bpf.opened(bpf.open_program(identity)) as program:
-        return bpf.program_info(program)
 
 
 def _detach(directory: int, hook: bpf.AttachType, programs: Iterable[int]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import resource
@@ -223,6 +224,16 @@ def program_info(program: int) -> ProgramInfo:
     (count,) = struct.unpack_from("=I", info, 52)
     name = info.raw[64:80].split(b"\0", 1)[0].decode()
     return ProgramInfo(identity, kind, name, info.raw[8:16].hex(), tuple(maps[:count]))
+
+
+@functools.lru_cache(maxsize=1024)
+def identified(identity: int) -> ProgramInfo:
+    """Return what the kernel knows about the program with this id, which does not change for as long as it exists.
+
+    Raises :class:`BpfError`, ENOENT when it has gone.
+    """
+    with opened(open_program(identity)) as program:
+        return program_info(program)
 
 
 def link_to_netns(program: int, netns: int, attach_type: AttachType) -> int:

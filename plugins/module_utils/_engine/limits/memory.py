@@ -9,6 +9,7 @@ import dataclasses
 import os
 import resource
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .. import units
@@ -56,12 +57,20 @@ def refuse(limits: Limits) -> None:
     asked = {option: getattr(limits, option) for option in FIELDS if getattr(limits, option) is not None}
     for option, value in asked.items():
         require(option, "memory", _FILES[option], _V1_FILES.get(option))
-        if option != "memory_swap":
+        if option == "memory_swap":
+            refuse_above(option, value, _host_swap(Path("/proc/meminfo").read_text()), "bytes of swap")
+        else:
             refuse_above(option, value, host_memory(), "bytes of memory")
 
 
 def host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _host_swap(meminfo: str) -> int:
+    """Bytes, from the text of proc_meminfo(5) (pure)."""
+    (kilobytes,) = (line.split()[1] for line in meminfo.splitlines() if line.startswith("SwapTotal:"))
+    return int(kilobytes) << 10
 
 
 def require_sum(limits: Limits, unified: bool) -> None:

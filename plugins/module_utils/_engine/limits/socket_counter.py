@@ -184,16 +184,13 @@ def renew(cgroup: Path) -> None:
         attach(cgroup)
 
 
-def counts(cgroup: Path) -> bool:
-    """Whether all sockets of a cgroup that others' programs allow are counted, and no others. Raises OSError."""
-    with _directory(cgroup) as directory:
-        return all(_in_force(directory, hook) for hook in _PROGRAMS)
+def read(cgroup: Path, *, sound: bool = False) -> Sockets | None:
+    """The sockets of the cgroup with this directory; None when they are not counted. Raises OSError.
 
-
-def read(cgroup: Path) -> Sockets | None:
-    """The sockets of the cgroup with this directory; None when they are not counted. Raises OSError."""
-    with _numbers(cgroup) as numbers:
-        if numbers is None:
+    * sound: None as well when the count may drift, because other programs were attached or ours is an earlier version
+    """
+    with _directory(cgroup) as directory, _numbers(directory) as numbers:
+        if numbers is None or (sound and not all(_in_force(directory, hook) for hook in _PROGRAMS)):
             return None
         limit = _read(numbers, _LIMIT)
         return Sockets(_read(numbers, _NOW), None if limit == _NO_LIMIT else limit, _read(numbers, _REFUSED))
@@ -201,7 +198,7 @@ def read(cgroup: Path) -> Sockets | None:
 
 def set_limit(cgroup: Path, limit: int | None) -> None:
     """Let a cgroup whose sockets are counted have so many; those above that stay. Raises OSError."""
-    with _numbers(cgroup) as numbers:
+    with _directory(cgroup) as directory, _numbers(directory) as numbers:
         if numbers is None:
             raise OSError(errno.ENOENT, "the sockets of the cgroup are not counted")
         _write(numbers, _LIMIT, _NO_LIMIT if limit is None else limit)
@@ -228,21 +225,18 @@ def _made_maps() -> Iterator[dict[str, int]]:
 def _maps_of(identity: int) -> Iterator[dict[str, int]]:
     """The maps that a program uses, by name."""
     with ExitStack() as stack:
-        with bpf.opened(bpf.open_program(identity)) as program:
-            used = bpf.program_info(program).maps
-        maps = [stack.enter_context(bpf.opened(bpf_map.open_map(one))) for one in used]
+        maps = [stack.enter_context(bpf.opened(bpf_map.open_map(one))) for one in bpf.identified(identity).maps]
         yield {bpf_map.map_name(one): one for one in maps}
 
 
 @contextmanager
-def _numbers(cgroup: Path) -> Iterator[int | None]:
-    with _directory(cgroup) as directory:
-        own = _own(directory, _CREATION)
-        if not own:
-            yield None
-            return
-        with _maps_of(own[-1]) as maps:
-            yield maps[NUMBERS]
+def _numbers(directory: int) -> Iterator[int | None]:
+    own = _own(directory, _CREATION)
+    if not own:
+        yield None
+        return
+    with _maps_of(own[-1]) as maps:
+        yield maps[NUMBERS]
 
 
 def _own(directory: int, hook: AttachType) -> list[int]:
@@ -263,11 +257,7 @@ def _attached(directory: int, hook: AttachType) -> list[tuple[int, str]]:
         if error.errno == errno.EINVAL:
             return []
         raise
-    found = []
-    for identity in identities:
-        with bpf.opened(bpf.open_program(identity)) as program:
-            found.append((identity, bpf.program_info(program).name))
-    return found
+    return [(identity, bpf.identified(identity).name) for identity in identities]
 
 
 def _read(numbers: int, which: int) -> int:

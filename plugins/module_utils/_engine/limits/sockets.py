@@ -48,7 +48,7 @@ def refuse(limits: Limits) -> None:
 
 def read(outer: Path) -> dict[str, Any]:
     """What is in force on the guest's outer group: field of :class:`Limits` → value."""
-    counted = socket_counter.read(outer) if socket_counter.counts(outer) else None
+    counted = socket_counter.read(outer, sound=True)
     return {"sockets": None if counted is None else counted.limit}
 
 

@@ -10,6 +10,7 @@ namespace its root could give its files to another project (fs/ioctl.c, fileattr
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ def refuse(site: Site, guest: Guest) -> None:
         )
     if guest.limits.disk is not None:
         refuse_above("disk", guest.limits.disk, storage.size, f"bytes on {storage.mount_point}")
+    if guest.limits.inodes is not None:
+        most = os.statvfs(storage.mount_point).f_files
+        refuse_above("inodes", guest.limits.inodes, most, f"inodes on {storage.mount_point}")
 
 
 def kept(limits: Limits) -> Limits:
