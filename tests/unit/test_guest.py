@@ -93,7 +93,7 @@ sections = {
         cpu_weight=st.none() | st.integers(101, 10_000),
         cpu_idle=st.booleans(),
         cpuset=st.none() | st.sets(st.integers(0, 300), min_size=1).map(processors.words),
-        processes=st.none() | st.integers(0, 10**6),
+        processes=st.none() | st.just(model.AUTO) | st.integers(1, 10**6),
         sockets=st.none() | st.integers(0, 10**6),
         disk=st.none() | st.integers(1 << 20, 1 << 45),
         inodes=st.none() | st.integers(1, 10**6),
@@ -155,7 +155,6 @@ def options_of(facet: str, section: Any) -> dict[str, Any]:
     options = dataclasses.asdict(section)
     if facet == "limits":
         options = {name: NONE_OF.get(name, "max") if value is None else value for name, value in options.items()}
-        options["processes"] = options["processes"] or "auto"
         options["io"] = [{"device": device, **values} for device, values in section.io.items()]
         options["rlimits"] = {name: {"soft": soft, "hard": hard} for name, (soft, hard) in section.rlimits.items()}
     if facet == "context":

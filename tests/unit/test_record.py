@@ -61,6 +61,16 @@ def test_a_guest_without_later_settings_is_written_as_the_first_version_did() ->
     assert json.loads(json.dumps(record.of_guest(guest))) == FIRST
 
 
+def test_a_share_of_the_processes_is_no_limit_to_the_first_version_and_no_reason_to_refuse() -> None:
+    guest = dataclasses.replace(record.guest(FIRST), limits=Limits())
+    written = json.loads(json.dumps(record.of_guest(guest)))
+    assert written["format"] == 1 and set(written["limits"]) == {"memory", "cpus", "rlimits"}
+    assert record.guest(written) == guest
+    unlimited = dataclasses.replace(guest, limits=Limits(processes=None))
+    assert record.of_guest(unlimited)["limits"]["processes"] is None
+    assert record.guest(record.of_guest(unlimited)) == unlimited
+
+
 @pytest.mark.parametrize(
     "later",
     [{"binding": Binding(ping=True)}, {"limits": Limits(cpu_weight=400)}, {"limits": Limits(sysctls={"a": "1"})}],

@@ -22,6 +22,8 @@ from .errors import InvalidInput
 XID_MIN, XID_MAX = 2, 32767
 #: Automatic xids come from here, so that hand-picked ones rarely collide.
 XID_AUTO_MIN, XID_AUTO_MAX = 28672, 32766
+#: Of a setting: what the host makes of it.
+AUTO = "auto"
 #: How many uids and gids a guest has.
 ID_COUNT = 65536
 
@@ -101,7 +103,7 @@ class Limits:
     * cpu_period, cpu_burst: microseconds: in which ``cpus`` are dealt out; what it may save up of them
     * cpu_weight: its share where guests compete, 100 being usual; cpu_idle: only what nobody else wants
     * cpuset: the processors it may run on, as the kernel writes lists (``0-2,5``)
-    * processes: processes and threads; 0: a share of as many as the host can have
+    * processes: processes and threads; AUTO: a share of as many as the host can have
     * sockets: network sockets that its processes make; accepted ones are not among them
     * disk, inodes: bytes and number of what its clone has of its own
     * io: device file → read, write (bytes a second), read_operations, write_operations (a second)
@@ -120,7 +122,7 @@ class Limits:
     cpu_weight: int | None = None
     cpu_idle: bool = False
     cpuset: str | None = None
-    processes: int | None = 0
+    processes: int | str | None = AUTO
     sockets: int | None = None
     disk: int | None = None
     inodes: int | None = None

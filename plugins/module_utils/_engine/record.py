@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import InvalidInput
-from .model import XID_MAX, Binding, Capabilities, Context, Guest, Limits, Root, check_name
+from .model import AUTO, XID_MAX, Binding, Capabilities, Context, Guest, Limits, Root, check_name
 
 #: The newest format; it has every field there is.
 FORMAT = 2
@@ -32,12 +32,20 @@ RELEASED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
     },
 }
 
+#: Facet, field and value for which released formats have no word: they leave the field out, and an engine that knows no
+#: better sets no such limit.
+_NO_WORD = (("limits", "processes", AUTO),)
+
 
 def written(**sections: Any) -> dict[str, Any]:
     """Sections, by facet, as JSON-ready data, with the number of the format that they take (pure)."""
     number = max(map(_lowest_format, sections, sections.values()), default=1)
     kept = {
-        facet: {name: value for name, value in dataclasses.asdict(section).items() if _has(number, facet, name)}
+        facet: {
+            name: value
+            for name, value in dataclasses.asdict(section).items()
+            if _has(number, facet, name) and not (number in RELEASED and (facet, name, value) in _NO_WORD)
+        }
         for facet, section in sections.items()
     }
     return {"format": number, **kept}

@@ -18,12 +18,12 @@ from typing import Any
 
 from .. import units
 from ..kernel.controller import Controller
-from ..model import Limits
+from ..model import AUTO, Limits
 from .wording import NO_LIMIT, ceiling, refuse_above, require
 
 FIELDS: tuple[str, ...] = ("processes",)
 _FILE = "pids.max"
-_USUAL, _BY_ITSELF, _SHARE = "auto", 0, 0.15
+_SHARE = 0.15
 _KERNEL = Path("/proc/sys/kernel")
 
 
@@ -32,8 +32,8 @@ def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     value = options.get("processes")
     if value is None:
         return recorded
-    if str(value).strip().lower() == _USUAL:
-        return dataclasses.replace(recorded, processes=_BY_ITSELF)
+    if str(value).strip().lower() == AUTO:
+        return dataclasses.replace(recorded, processes=AUTO)
     return dataclasses.replace(recorded, processes=ceiling("processes", value, units.parse_count, 1))
 
 
@@ -45,14 +45,15 @@ def most() -> int:
 
 def refuse(limits: Limits) -> None:
     """Raise when this host cannot keep this limit."""
-    if limits.processes is not None:
+    number = kept(limits).processes
+    if number is not None:
         require("processes", "pids", _FILE, "cgroup.procs")
-        refuse_above("processes", limits.processes, most(), "processes (kernel.pid_max, kernel.threads-max)")
+        refuse_above("processes", number, most(), "processes (kernel.pid_max, kernel.threads-max)")
 
 
 def kept(limits: Limits) -> Limits:
     """``limits`` with the number that this host makes of ``auto``."""
-    if limits.processes != _BY_ITSELF:
+    if limits.processes != AUTO:
         return limits
     return dataclasses.replace(limits, processes=int(most() * _SHARE))
 
