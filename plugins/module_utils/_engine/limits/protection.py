@@ -120,11 +120,15 @@ def release(site: Site) -> None:
 
 @dataclass(frozen=True)
 class _Level:
-    """A group on the way to a guest's processes; ``unit``: systemd's name of it, if it is systemd's to write."""
+    """A group on the way to a guest's processes.
+
+    * unit: systemd's name of it, if it is systemd's to write
+    * guests: of the group that all guests are in: where each guest's own group is, as a pattern
+    """
 
     group: Controller
     unit: str | None = None
-    below: str = ""  # of a group of all guests: the pattern of each guest's own group
+    guests: str = ""
 
 
 def _levels(site: Site, name: str) -> list[_Level]:
@@ -147,14 +151,14 @@ def _top(site: Site, in_unit: bool) -> _Level | None:
     return _level(site.slice, site.slice, "*/bound/guest") if in_unit else _level(site.cgroup, None, "*/guest")
 
 
-def _level(group: str, unit: str | None = None, below: str = "") -> _Level | None:
+def _level(group: str, unit: str | None = None, guests: str = "") -> _Level | None:
     memory = controller(cgroup.layout(), "memory", group)
-    return _Level(memory, unit, below) if memory is not None and memory.unified else None
+    return _Level(memory, unit, guests) if memory is not None and memory.unified else None
 
 
 def _sums(top: _Level) -> dict[str, int]:
     """What all guests in a group claim together."""
-    claims = [_of(_Level(Controller(path, True))) for path in top.group.path.glob(top.below)]
+    claims = [_of(_Level(Controller(path, True))) for path in top.group.path.glob(top.guests)]
     return {option: sum(claim[option] for claim in claims) for option in FIELDS}
 
 
