@@ -10,6 +10,7 @@ groups this machine has.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -25,7 +26,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.errors impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import bpf, cgroup, controller, quota
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import Assembler
-from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import socket_counter
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import per_process, socket_counter
 from ansible_collections.linux.vserver.plugins.module_utils._engine.limits.socket_counter import Sockets
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -217,6 +218,27 @@ def test_sysctls(guests: Guests, site: Site) -> None:
     assert [reason for reason in outcome.restart_required if "sysctls" in reason]
     with pytest.raises(VserverError, match="kernel.sem"):
         set_limits(site, "settings", sysctls={**values, "kernel.sem": "1"})
+
+
+#: A value for each limit of a process that a `sleep` can live with; the host's own may be lower.
+RLIMITS = {
+    "as": 4 << 30, "core": 0, "cpu": 36_000, "data": 1 << 30, "fsize": 1 << 40, "memlock": 65_536, "msgqueue": 1_000,
+    "nice": 20, "nofile": 500, "nproc": 1_000, "rss": 1 << 40, "rtprio": 0, "rttime": 1_000_000, "sigpending": 100,
+    "stack": 8 << 20,
+}  # fmt: skip
+
+
+def test_every_rlimit_is_set_on_processes_that_run(guests: Guests, site: Site) -> None:
+    pid = guests.start("bounded", init=SLEEP)["pid"]
+    assert set(RLIMITS) == set(per_process.RLIMITS)
+    given = {}
+    for name, value in RLIMITS.items():
+        most = resource.prlimit(pid, per_process.RLIMITS[name])[1]
+        given[name] = value if most == resource.RLIM_INFINITY else min(value, most)
+    four_calls(site, "bounded", rlimits=given)
+    for name, value in given.items():
+        assert resource.prlimit(pid, per_process.RLIMITS[name]) == (value, value), name
+    assert guests.run("bounded", "sh", "-c", "ulimit -n; ulimit -Hn").split() == [str(given["nofile"])] * 2
 
 
 def test_a_restart_puts_them_in_force_before_init_runs(guests: Guests, site: Site) -> None:
