@@ -48,7 +48,7 @@ options:
       - A program with its arguments, to be run once by the root of a new context.
       - It has no input, no address but a private V(127.0.0.1), and whatever it writes to its root is removed with it.
       - The task fails when the exit status is not 0, or when it writes more than 4 MiB to its standard output or error.
-      - Of the other options, O(root), O(xid) and O(hostname) go with it.
+      - Of the other options, O(root), O(xid), O(hostname) and O(spectator) go with it.
     type: list
     elements: str
   root:
@@ -106,6 +106,13 @@ options:
       - V(false) makes the guest's root the host's root, confined only by capabilities, system call filter and masked
         paths. Only for guests you trust like the host.
     type: bool
+  spectator:
+    description:
+      - Whether it is a spectator, for what watches a host. A new guest is not.
+      - It has the host's process ids, and sees every process of the host and of all guests as a user does who owns none
+        of them. It can signal, trace or change none but its own. Control groups of the host can be read.
+      - Needs an O(init) that is a program of yours, and a user namespace.
+    type: bool
 seealso:
   - module: linux.vserver.clone
   - module: linux.vserver.guest_info
@@ -139,6 +146,22 @@ EXAMPLES = r"""
       - -c
       - print(open("/etc/hostname").read())
 
+- name: Count the processes of the host and of all its guests
+  linux.vserver.context:
+    command:
+      - sh
+      - -c
+      - ls -d /proc/[0-9]* | wc -l
+    spectator: true
+
+- name: Keep a monitoring agent that sees all processes and can signal none
+  linux.vserver.context:
+    name: watcher
+    init:
+      - /usr/bin/prometheus-node-exporter
+    spectator: true
+    state: started
+
 - name: Run a program of a template
   linux.vserver.context:
     command:
@@ -170,6 +193,7 @@ guest:
       timeout: 30
       autostart: false
       user_namespace: true
+      spectator: false
 restart_required:
   description: Whether a running guest has settings that wait for a restart.
   returned: O(name) is given
@@ -234,7 +258,7 @@ def once(site: Site, params: dict[str, Any]) -> Any:
     from ansible_collections.linux.vserver.plugins.module_utils._engine import throwaway
 
     root = {"method": "host"} if params["root"] is None else {"template": params["root"]}
-    context = {name: params[name] for name in ("xid", "hostname")}
+    context = {name: params[name] for name in ("xid", "hostname", "spectator")}
     return throwaway.capture(site, {"root": root, "context": context}, params["command"])
 
 

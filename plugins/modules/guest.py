@@ -173,6 +173,9 @@ options:
   user_namespace:
     description: See O(linux.vserver.context#module:user_namespace).
     type: bool
+  spectator:
+    description: See O(linux.vserver.context#module:spectator).
+    type: bool
   state:
     description:
       - What the guest shall be at the end, as in O(linux.vserver.context#module:state).
@@ -230,6 +233,7 @@ guest:
       timeout: 30
       autostart: false
       user_namespace: true
+      spectator: false
 restart_required:
   description: Whether a running guest has settings that wait for a restart.
   returned: success

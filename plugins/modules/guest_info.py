@@ -550,6 +550,11 @@ guests:
           returned: always
           type: bool
           sample: true
+        spectator:
+          description: Whether it sees all processes of the host, and can act on none but its own.
+          returned: always
+          type: bool
+          sample: false
     restart_required:
       description: Whether settings wait for a restart.
       returned: always

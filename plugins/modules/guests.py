@@ -188,6 +188,9 @@ options:
       user_namespace:
         description: See O(linux.vserver.context#module:user_namespace).
         type: bool
+      spectator:
+        description: See O(linux.vserver.context#module:spectator).
+        type: bool
       state:
         description:
           - What the guest shall be at the end, as in O(linux.vserver.context#module:state).

@@ -409,3 +409,28 @@ def test_context_options_that_are_left_out_stay() -> None:
     recorded = Context(7, "a", ("/x",), 5, True, False)
     assert context.parse({"timeout": 6}, recorded) == dataclasses.replace(recorded, timeout=6)
     assert context.parse({"init": ["auto"]}, recorded).init is None
+
+
+def test_a_spectator_runs_a_program_as_users_of_its_own() -> None:
+    program = {"init": ["/usr/bin/agent"]}
+    section = context.parse({"spectator": True, **program}, Context(xid=100))
+    assert section.spectator
+    for given_, words in (
+        ({"spectator": True}, "cannot boot"),
+        ({"spectator": True, "user_namespace": False, **program}, "user namespace"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            context.parse(given_, Context(xid=100))
+    with pytest.raises(InvalidInput, match="cannot boot"):
+        context.parse({"init": ["auto"]}, section)
+    assert not context.parse({"spectator": False, "init": ["auto"]}, section).spectator
+
+
+def test_a_spectator_has_no_power_over_processes() -> None:
+    watcher = Guest(
+        "watcher", capabilities=Capabilities("system", ("CAP_SYS_RESOURCE",)), context=Context(spectator=True)
+    )
+    withheld = set(capabilities.kept(watcher.capabilities)) - set(capabilities.of(watcher))
+    assert withheld == {"CAP_KILL", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE"}
+    with pytest.raises(InvalidInput, match="CAP_SYS_RESOURCE"):
+        capabilities.resolve(Site(), watcher, [], False)

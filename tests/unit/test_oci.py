@@ -80,3 +80,13 @@ def test_layouts() -> None:
     assert legacy.mode == "legacy"
     with pytest.raises(OSError, match="no cgroup2"):
         assert legacy.tree
+
+
+def test_a_spectator_has_the_hosts_processes_and_groups_read_only() -> None:
+    guest = Guest("web1", context=Context(xid=100, init=("/a",), spectator=True))
+    config = oci.config(guest, Path("/r"), Path("/s"), "vserver/web1/guest", "cgroup2", [], None, seen=Path("/seen"))
+    kinds = {namespace["type"] for namespace in config["linux"]["namespaces"]}
+    assert kinds == {"mount", "ipc", "uts", "user"} and config["linux"]["uidMappings"]
+    mounts = {mount["destination"]: mount for mount in config["mounts"]}
+    for place, source in (("/proc", "/seen/proc"), ("/sys/fs/cgroup", "/seen/cgroup")):
+        assert mounts[place]["source"] == source and {"bind", "ro", "nosuid"} <= set(mounts[place]["options"])

@@ -73,6 +73,7 @@ FACETS: dict[str, Spec] = {
         "timeout": {"type": "int"},
         "autostart": {"type": "bool"},
         "user_namespace": {"type": "bool"},
+        "spectator": {"type": "bool"},
     },
 }
 

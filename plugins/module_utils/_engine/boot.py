@@ -84,11 +84,12 @@ def boot(
     faults.reached("start:addresses-up")
     _write_bundle(site, guest, layout)
     faults.reached("start:bundle-written")
-    shows = lxcfs.answering(site)
-    own_time = shows is None  # lxcfs tells times since the host's boot
+    spectator = guest.context.spectator
+    shows = None if spectator else lxcfs.answering(site)
+    own_time = shows is None and not spectator  # lxcfs, and what a spectator sees, tell times since the host's boot
     pid = (create or create_process)(site, guest, path, own_time)
     faults.reached("start:created")
-    if guest.context.user_namespace:
+    if guest.context.user_namespace and not spectator:
         cgroup.delegate(running.group(site, guest.name), guest.base_id)
     binding.verify(guest, pid)
     limits.enforce(site, guest, pid)
@@ -131,8 +132,9 @@ def _write_bundle(site: Site, guest: Guest, layout: cgroup.Layout) -> None:
         cgroup=running.inner_cgroup(site, guest.name),
         # A runtime mounts "cgroup" as what the host has; on a hybrid host the guest still gets the v2 tree alone.
         cgroup_mount="cgroup" if layout.mode == "unified" else "cgroup2",
-        kept=capabilities.kept(guest.capabilities),
+        kept=capabilities.of(guest),
         seccomp=seccomp.profile(os.uname().machine),
+        seen=bundle,
     )
     for point in launch.MOUNT_POINTS:
         files.make_directory(bundle / point)

@@ -84,7 +84,7 @@ def _entry(site: Site, now: Running, argv: Sequence[str], way: Way) -> Entry:
         descriptor,
         cgroup.layout(),
         running.inner_cgroup(site, now.guest.name),
-        capabilities.kept(now.guest.capabilities),
+        capabilities.of(now.guest),
         program,
         tuple(map(os.fsencode, argv)),
         tuple(os.fsencode(directory + argv[0]) for directory in path),

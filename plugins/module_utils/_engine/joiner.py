@@ -144,7 +144,7 @@ def _confine(entry: Entry) -> dict[str, str | bytes]:
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     capability.limit(entry.kept)
-    landlock.scope_abstract_sockets()
+    landlock.scope(signals=entry.now.guest.context.spectator)
     seccomp_filter.load(entry.program)
     os.setresuid(uid, uid, uid)
     capability.hold(() if uid else entry.kept)

@@ -19,12 +19,15 @@ from . import runtime
 from .errors import ToolFailed, VserverError
 from .facets import root
 from .host import filesystem
-from .kernel import landlock, mount, namespace, openat2
+from .kernel import cgroup, landlock, mount, namespace, openat2
 from .model import ID_COUNT, Guest
 from .site import Site
 
+#: Those of a spectator: the host's processes and control groups, read-only.
+SPECTATORS = ("proc", "cgroup")
+
 #: Where the bundle's mounts go; empty directories on the host.
-MOUNT_POINTS = ("lower", "writable", "root", "sys", "null")
+MOUNT_POINTS = ("lower", "writable", "root", "sys", "null", *SPECTATORS)
 
 #: Lower, upper and work directory of an overlay, relative to the bundle: the guest's mountinfo tells of no other place.
 _LAYERS = (Path("lower"), Path("writable/upper"), Path("writable/work"))
@@ -56,7 +59,8 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
             if own_time:
                 with contextlib.suppress(OSError):  # a kernel without shows the host's uptime, which guest_info tells
                     namespace.begin_time()
-            landlock.scope_abstract_sockets()  # last: whoever is in a Landlock domain may be kept from mounting
+            # Last: whoever is in a Landlock domain may be kept from mounting.
+            landlock.scope(signals=guest.context.spectator)
             os.execv(argv[0], argv)
         except BaseException as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -119,6 +123,11 @@ def _prepare(site: Site, guest: Guest) -> None:
         layer(clone / "rootfs", target)
     os.chdir("/")
     mount.bind(Path("/sys"), bundle / "sys")
+    if guest.context.spectator:
+        # Mounted afresh, so that no hidepid of the host's own is in force.
+        readonly = mount.MS_RDONLY | mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
+        mount.mount("proc", bundle / "proc", "proc", readonly)
+        mount.readonly_bind(cgroup.layout().tree, bundle / "cgroup")
     _refuse_planted(guest, target)
 
 

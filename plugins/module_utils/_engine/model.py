@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import InvalidInput
 
-#: xid 0 is the host and 1 the spectator; below 32768 the guest's ids (xid << 16) stay below 2^31.
+#: xid 0 is the host and 1 the host's bound services; below 32768 the guest's ids (xid << 16) stay below 2^31.
 XID_MIN, XID_MAX = 2, 32767
 #: Automatic xids come from here, so that hand-picked ones rarely collide.
 XID_AUTO_MIN, XID_AUTO_MAX = 28672, 32766
@@ -141,6 +141,7 @@ class Context:
     * timeout: seconds an orderly stop may take before the context is killed
     * autostart: start with the host
     * user_namespace: False only on explicit request
+    * spectator: it sees all processes of the host, and can act on none but its own
     """
 
     xid: int = 0
@@ -149,6 +150,7 @@ class Context:
     timeout: int = 30
     autostart: bool = False
     user_namespace: bool = True
+    spectator: bool = False
 
 
 @dataclass(frozen=True)

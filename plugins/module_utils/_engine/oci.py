@@ -57,14 +57,18 @@ def config(
     cgroup_mount: str,
     kept: Sequence[str],
     seccomp: Mapping[str, Any] | None,
+    seen: Path | None = None,
 ) -> dict[str, Any]:
     """Return ``guest``'s config.json (pure).
 
     * root: where its root file system is mounted, sys: a bind of the host's sysfs, both as the launcher sees them
     * cgroup: the guest's group below the top of every hierarchy, cgroup_mount: file system type of its view
     * kept: the capabilities it keeps
+    * seen: directory with ``proc`` and ``cgroup`` of the host, read-only, for a spectator
     """
-    namespaces = ["pid", "mount", "ipc", "uts", "cgroup"] + (["user"] if guest.context.user_namespace else [])
+    namespaces = ["mount", "ipc", "uts"] + (["user"] if guest.context.user_namespace else [])
+    if not guest.context.spectator:
+        namespaces += ["pid", "cgroup"]
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in namespaces],
         "cgroupsPath": f"/{cgroup}",
@@ -83,7 +87,7 @@ def config(
         "ociVersion": "1.0.2",
         "hostname": guest.hostname,
         "root": {"path": str(root)},
-        "mounts": _mounts(sys, cgroup_mount),
+        "mounts": _mounts(sys, cgroup_mount, seen if guest.context.spectator else None),
         "process": {
             "terminal": False,
             "user": {"uid": 0, "gid": 0, "umask": 0o022},
@@ -106,17 +110,20 @@ def _unsigned(limit: int) -> int:
     return _INFINITY if limit == -1 else limit
 
 
-def _mounts(sys: Path, cgroup_mount: str) -> list[dict[str, Any]]:
+def _mounts(sys: Path, cgroup_mount: str, seen: Path | None) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
+    readonly = ["bind", "ro", *quiet]
     table: tuple[tuple[str, str, str, list[str]], ...] = (
-        ("/proc", "proc", "proc", quiet),
+        ("/proc", "proc", "proc", quiet) if seen is None else ("/proc", "none", str(seen / "proc"), readonly),
         ("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "mode=755", "size=1m"]),
         ("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         ("/dev/shm", "tmpfs", "shm", ["nosuid", "nodev", "mode=1777"]),
         ("/dev/mqueue", "mqueue", "mqueue", quiet),
         # The network devices in it are the host's, like the stack; a sysfs of its own needs a network namespace.
-        ("/sys", "none", str(sys), ["bind", "ro", *quiet]),
-        ("/sys/fs/cgroup", cgroup_mount, "cgroup", quiet),
+        ("/sys", "none", str(sys), readonly),
+        ("/sys/fs/cgroup", cgroup_mount, "cgroup", quiet)
+        if seen is None
+        else ("/sys/fs/cgroup", "none", str(seen / "cgroup"), readonly),
         ("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),
     )
     return [

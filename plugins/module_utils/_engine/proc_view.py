@@ -100,7 +100,7 @@ def _renew_guest(site: Site, device: str | None, name: str) -> None:
         if now is None:
             return
         try:
-            renew(site, now.pid, device)
+            renew(site, now.pid, None if now.guest.context.spectator else device)
         except OSError as error:
             if running.read(site, name) == now:
                 raise VserverError(f"have guest {name} show what lxcfs tells", why=error.strerror) from error

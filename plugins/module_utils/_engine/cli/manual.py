@@ -30,6 +30,8 @@ _RUN = (
     "removed by the next \\fBrun\\fR, \\fBstart\\fR or \\fBautostart\\fR. Over the host's own tree the command has "
     "the rights of a user who owns nothing there: it reads what everybody may, and what it writes is gone afterwards. "
     "The host's tree is that of its root file system alone; with /usr on a file system of its own, name a template.",
+    "With \\fB\\-\\-spectator\\fR it has the host's process ids and sees every process of the host and of all guests, "
+    "as a user does who owns none of them. Whatever acts on another process than its own is refused.",
 )
 _FILES = {
     "/var/lib/vserver": "templates, guests and their settings",
@@ -42,6 +44,7 @@ _EXAMPLES = {
     "vserver enter web1": "a login shell in guest web1",
     "vserver exec \\-\\-user www\\-data \\-\\-cwd /srv web1 \\-\\- ls \\-l": "one command, as a user of the guest",
     "vserver run \\-\\-memory 256M \\-\\-address 192.0.2.7 \\-\\- make check": "a program of the host, held in bounds",
+    "vserver run \\-\\-spectator \\-\\- htop": "all processes of the host and of its guests, to look at only",
     "vserver stat \\-\\-once \\-\\-json": "what guests use, for a program",
 }
 

@@ -182,6 +182,9 @@ def _run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--processes", metavar="N", help="at most so many")
     command.add_argument("--hostname", metavar="NAME", help="its host name")
     command.add_argument("--xid", metavar="N", type=int, help="the number of its context")
+    command.add_argument(
+        "--spectator", action="store_true", help="it sees every process of the host, and can act on none but its own"
+    )
     _how(command)
 
 

@@ -34,7 +34,7 @@ def options(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
             "processes": arguments.processes,
             "rlimits": dict(map(_rlimit, arguments.rlimit)),
         },
-        "context": {"hostname": arguments.hostname, "xid": arguments.xid},
+        "context": {"hostname": arguments.hostname, "xid": arguments.xid, "spectator": arguments.spectator},
     }
 
 

@@ -51,6 +51,10 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: What a spectator is left without, whatever its profile; they would reach its own processes only.
+_OVER_PROCESSES = frozenset(("CAP_KILL", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE"))
+
+
 def parse(options: Mapping[str, Any], recorded: Capabilities) -> Capabilities:
     """Options: ``profile``, ``add``, ``drop``; names with or without ``CAP_``, in any case."""
     profile, add, drop = (options.get(key) for key in ("profile", "add", "drop"))
@@ -88,7 +92,21 @@ def kept(section: Capabilities) -> tuple[str, ...]:
     return tuple(sorted((profile | set(section.add)) - set(section.drop)))
 
 
+def of(guest: Guest) -> tuple[str, ...]:
+    """The capabilities a guest keeps, full names, sorted; a spectator none that are over processes (pure)."""
+    withheld = _OVER_PROCESSES if guest.context.spectator else frozenset()
+    return tuple(name for name in kept(guest.capabilities) if name not in withheld)
+
+
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Capabilities:
+    """Refuse to give a spectator power over processes."""
+    refused = _OVER_PROCESSES & set(guest.capabilities.add)
+    if guest.context.spectator and refused:
+        raise InvalidInput(
+            f"give guest {guest.name} {', '.join(sorted(refused))}",
+            why="it is a spectator, which acts on no process",
+            remedy="Take it out of add, or have it be no spectator.",
+        )
     return guest.capabilities
 
 

@@ -24,8 +24,9 @@ _HOSTNAME_MAX = 64
 
 
 def parse(options: Mapping[str, Any], recorded: Context) -> Context:
-    """Options: ``xid``, ``hostname``, ``init`` (``auto``, argv), ``timeout`` (s), ``autostart``, ``user_namespace``."""
-    given = {key: options.get(key) for key in ("xid", "hostname", "timeout", "autostart", "user_namespace")}
+    """Options: the fields of :class:`Context`; ``init`` is ``auto`` or argv, ``timeout`` seconds."""
+    plain = ("xid", "hostname", "timeout", "autostart", "user_namespace", "spectator")
+    given = {key: options.get(key) for key in plain}
     init = options.get("init")
     if given["xid"] is not None:
         check_xid(given["xid"])
@@ -39,7 +40,23 @@ def parse(options: Mapping[str, Any], recorded: Context) -> Context:
     if given["timeout"] is not None and not 0 <= given["timeout"] <= 3600:
         raise InvalidInput(f"timeout {given['timeout']} is out of range", remedy="Give 0 to 3600 seconds.")
     values = {key: getattr(recorded, key) if value is None else value for key, value in given.items()}
-    return Context(init=recorded.init if init is None else _parse_init(init), **values)
+    return _possible(Context(init=recorded.init if init is None else _parse_init(init), **values))
+
+
+def _possible(context: Context) -> Context:
+    """Refuse a spectator that could not be one (pure)."""
+    if context.spectator and context.init is None:
+        raise InvalidInput(
+            "a spectator cannot boot a distribution",
+            why="it has the host's process ids, in which process 1 is the host's own",
+            remedy="Name the program it is to run (init).",
+        )
+    if context.spectator and not context.user_namespace:
+        raise InvalidInput(
+            "a spectator without a user namespace would be the host's root, and could signal whom it sees",
+            remedy="Leave user_namespace at true.",
+        )
+    return context
 
 
 def _parse_init(init: Any) -> tuple[str, ...] | None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Landlock: keeping a process and all its descendants from abstract unix sockets made outside (landlock(7))."""
+"""Landlock: keeping a process and all its descendants from sockets and processes of others (landlock(7))."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .syscall import syscall
 # Same numbers on every architecture (include/uapi/asm-generic/unistd.h).
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 _CREATE_RULESET_VERSION = 1
-_SCOPE_ABSTRACT_UNIX_SOCKET = 1
+_SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
 #: The first version of the interface that knows scopes: Linux 6.12.
 ABI_WITH_SCOPES = 6
 
@@ -39,14 +39,16 @@ def abi() -> int:
         raise
 
 
-def scope_abstract_sockets() -> None:
+def scope(*, signals: bool = False) -> None:
     """Keep the calling process and its descendants from abstract unix sockets of anybody else, for good.
+
+    * signals: and from sending signals to anybody else
 
     Nothing else is restricted. Does nothing on a kernel without scopes. Needs CAP_SYS_ADMIN; raises OSError.
     """
     if abi() < ABI_WITH_SCOPES:
         return
-    attributes = _RulesetAttributes(scoped=_SCOPE_ABSTRACT_UNIX_SOCKET)
+    attributes = _RulesetAttributes(scoped=_SCOPE_ABSTRACT_UNIX_SOCKET | (_SCOPE_SIGNAL if signals else 0))
     size = ctypes.sizeof(attributes)
     ruleset = syscall("make a Landlock ruleset", _CREATE_RULESET, ctypes.byref(attributes), size, 0)
     try:

@@ -75,6 +75,10 @@ def idmapped_bind(source: Path, target: Path, user_namespace: int, readonly: boo
     attempt = f"idmapped mount of {source}"
     flags = _MOUNT_ATTR_IDMAP | _MOUNT_ATTR_NODEV | (_MOUNT_ATTR_RDONLY if readonly else 0)
     tree = _tree(attempt, source, _MountAttributes(attr_set=flags, userns_fd=user_namespace))
+    _move(attempt, tree, target)
+
+
+def _move(attempt: str, tree: int, target: Path) -> None:
     try:
         syscall(attempt, _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     finally:
@@ -97,6 +101,11 @@ def clone(source: Path) -> int:
     """A bind of ``source`` to be attached in any mount namespace: read-only, without devices, setuid and programs."""
     flags = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV | _MOUNT_ATTR_NOEXEC
     return _tree(f"bind {source}", source, _MountAttributes(attr_set=flags))
+
+
+def readonly_bind(source: Path, target: Path) -> None:
+    """Bind ``source`` itself read-only, without devices, setuid and programs."""
+    _move(f"bind {source}", clone(source), target)
 
 
 def attach(tree: int, target: int) -> None:
