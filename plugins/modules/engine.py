@@ -13,7 +13,9 @@ description:
     Ansible is there, such as at boot.
   - The program is a Python zip application made of the same source as the modules, and run by the same Python.
     C(vserver --version) tells which source.
-  - Its man page, C(vserver.8), is in C(/usr/share/man/man8), and goes with it.
+  - Its man page, C(vserver.8), is in C(/usr/share/man/man8), and goes with it. So does what completes its words, in
+    C(/usr/share/bash-completion/completions), where that directory exists.
+  - The directories for guests and templates, below C(/var/lib/vserver), come with it as well. They stay.
   - It is replaced in one step. Running guests do not notice; the next start of anything uses the new one.
 version_added: 0.2.0
 author:
@@ -36,6 +38,7 @@ options:
     default: present
 seealso:
   - module: linux.vserver.address_binding
+  - module: linux.vserver.host_units
 """
 
 EXAMPLES = r"""
@@ -78,6 +81,20 @@ engine:
       returned: O(state=present)
       type: str
       sample: /usr/share/man/man8/vserver.8
+    completion:
+      description: Where what completes its words is.
+      returned: O(state=present) and bash has a directory for that
+      type: str
+      sample: /usr/share/bash-completion/completions/vserver
+    directories:
+      description: The directories for guests and templates.
+      returned: O(state=present)
+      type: list
+      elements: str
+      sample:
+        - /var/lib/vserver
+        - /var/lib/vserver/guests
+        - /var/lib/vserver/templates
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ from pathlib import Path
 # Where guests live, and the private directory of the run that stands there instead.
 PRIVATE = {"/var/lib/vserver": "lib", "/run/vserver": "run"}
 # Where something gets installed: the run sees what is there, and what it changes stays in STATE.
-COVERED = {"/usr/sbin": "sbin", "/usr/share/man": "man"}
+COVERED = {"/usr/sbin": "sbin", "/usr/share/man": "man", "/usr/share/bash-completion": "completion"}
 # Exit status for a command that succeeded and left processes behind.
 LEFT_RUNNING = 70
 PATIENCE = 10.0
@@ -59,6 +59,8 @@ def main(state: Path, command: list[str]) -> int:
         private.mkdir(mode=0o700, parents=True)
         subprocess.run(["mount", "--bind", str(private), place], check=True)
     for place, name in COVERED.items():
+        if not Path(place).is_dir():
+            continue
         upper, work = state / name / "upper", state / name / "work"
         for layer in (upper, work):
             layer.mkdir(parents=True)

@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,10 @@ def page(program: Path) -> Path:
     return Site(program=program).manual
 
 
+def completion(program: Path) -> Path:
+    return Site(program=program).completion
+
+
 def tampered(program: Path) -> None:
     program.write_bytes(program.read_bytes().replace(b"def main(", b"def niam(", 1))
 
@@ -129,22 +134,47 @@ def tampered(program: Path) -> None:
         ),
         (lambda program: page(program).unlink(), {"manual": None}, None),
         (lambda program: page(program).write_text(f"{manual.MARK} old"), {"manual": "PAGE, altered"}, None),
+        (lambda program: completion(program).unlink(), {"completion": None}, None),
+        (
+            lambda program: completion(program).write_text(f"source <({program} completion bash)"),
+            {"completion": "COMPLETION, altered"},
+            None,
+        ),
+        (
+            lambda program: Path(program.parents[1], "state/guests").rmdir(),
+            {"directories": ["STATE", "TEMPLATES"]},
+            None,
+        ),
+        (
+            lambda program: Path(program.parents[1], "state").chmod(0o755),
+            {"directories": ["GUESTS", "TEMPLATES"]},
+            None,
+        ),
     ],
-    ids=["missing", "mode", "altered", "older", "python", "no page", "page"],
+    ids=[
+        *("missing", "mode", "altered", "older", "python", "no page", "page", "no completion", "completion"),
+        *("no directory", "directory"),
+    ],
 )
 def test_what_differs_is_told_and_put_right(
-    site: Site, spoil: Callable[[Path], object], before: dict[str, str], after: dict[str, str] | None
+    site: Site, spoil: Callable[[Path], object], before: dict[str, Any], after: dict[str, Any] | None
 ) -> None:
+    site.completion.parent.mkdir(parents=True)
     whole = engine_file.ensure(site).subject
     content = site.program.read_bytes()
 
-    def named(values: dict[str, str]) -> dict[str, str]:
-        known = {"VERSION": whole["version"], "PAGE": whole["manual"]}
-        return {key: value and re.sub("[A-Z]{4,}", lambda word: known[word[0]], value) for key, value in values.items()}
+    def named(values: Any) -> Any:
+        known = {"VERSION": whole["version"], "PAGE": whole["manual"], "COMPLETION": whole["completion"]}
+        known.update(zip(("STATE", "GUESTS", "TEMPLATES"), whole["directories"]))
+        if isinstance(values, dict):
+            return {key: named(value) for key, value in values.items()}
+        if isinstance(values, list):
+            return [named(value) for value in values]
+        return values and re.sub("[A-Z]{4,}", lambda word: known[word[0]], values)
 
     spoil(site.program)
     told = engine_file.ensure(site, check=True)
-    assert not site.program.exists() or site.program.read_bytes() != content or {"mode", "manual"} & before.keys()
+    assert not site.program.exists() or site.program.read_bytes() != content or "version" not in before
     made = engine_file.ensure(site)
     for outcome in (told, made):
         assert outcome.changed and outcome.before == named(before)
@@ -153,10 +183,29 @@ def test_what_differs_is_told_and_put_right(
         assert packed.testzip() is None and packed.namelist() == old.namelist()
     assert site.program.stat().st_mode & 0o7777 == 0o755
     assert site.manual.read_text() == manual.page(whole["version"]) and site.manual.stat().st_mode & 0o7777 == 0o644
+    assert site.completion.read_text() == f'eval "$({site.program} completion bash)"\n'
+    assert {path.stat().st_mode & 0o7777 for path in (site.state, site.guests, site.templates)} == {0o700}
     assert not engine_file.ensure(site).changed and not engine_file.ensure(site, check=True).changed
 
 
+def test_check_mode_makes_nothing(site: Site, tmp_path: Path) -> None:
+    assert engine_file.ensure(site, check=True).changed and not list(tmp_path.iterdir())
+
+
+def test_nothing_is_completed_where_bash_does_not(site: Site) -> None:
+    assert "completion" not in engine_file.ensure(site).subject and not site.completion.exists()
+    site.completion.parent.mkdir(parents=True)
+    assert engine_file.ensure(site).after == {"completion": str(site.completion)}
+    words = ["bash", "-c", '. "$1"; complete -p vserver', "bash", site.completion]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert said == "complete -o default -F _vserver vserver\n"
+
+
 def test_it_goes_with_its_page_and_stays_away(site: Site) -> None:
+    site.completion.parent.mkdir(parents=True)
+    engine_file.ensure(site)
+    assert engine_file.absent(site).changed and not site.completion.exists() and site.guests.is_dir()
+    site.completion.parent.rmdir()
     engine_file.ensure(site)
     assert engine_file.absent(site, check=True).changed and site.program.exists() and site.manual.exists()
     site.program.unlink()
@@ -167,13 +216,15 @@ def test_it_goes_with_its_page_and_stays_away(site: Site) -> None:
     assert not engine_file.absent(site).changed
 
 
-def test_a_page_of_another_program_is_never_touched(site: Site) -> None:
-    files.make_directory(site.manual.parent)
-    site.manual.write_text(".TH VSERVER 8 util-vserver\n")
+@pytest.mark.parametrize("what", ["manual", "completion"])
+def test_a_page_of_another_program_is_never_touched(site: Site, what: str) -> None:
+    path: Path = getattr(site, what)
+    files.make_directory(path.parent)
+    path.write_text(".TH VSERVER 8 util-vserver\n")
     for call in (engine_file.ensure, engine_file.absent):
-        with pytest.raises(Conflict, match="something else is there"):
+        with pytest.raises(Conflict, match=f"the {what} of .*something else is there"):
             call(site)
-    assert site.manual.read_text() == ".TH VSERVER 8 util-vserver\n" and not site.program.exists()
+    assert path.read_text() == ".TH VSERVER 8 util-vserver\n" and not site.program.exists()
 
 
 def test_the_page_is_where_the_program_belongs() -> None:

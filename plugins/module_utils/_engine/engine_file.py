@@ -4,8 +4,8 @@
 """The engine as one file on the host: the program ``vserver``, a Python zip application of the modules' own source.
 
 It holds the command line and all that is reachable from there, so it is the same whether it is made from a checkout or
-from what Ansible sent to the host. It is replaced by a rename: whoever runs the old one goes on with it. Its man page
-comes and goes with it.
+from what Ansible sent to the host. It is replaced by a rename: whoever runs the old one goes on with it. Its man page,
+and its completion where the host has bash's, come and go with it. Our directories come with it.
 """
 
 from __future__ import annotations
@@ -22,38 +22,24 @@ import stat
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
-from . import files, service, store
+from . import files, installed, service, store
 from .cli import manual
 from .errors import Conflict, Unsupported
+from .installed import MARK, Description
 from .outcome import Outcome
 from .site import Site
 
-#: The zip file's comment: this, then the version. It tells our file from another program of that name.
-_MARK = b"linux.vserver engine "
-_MODE, _PAGE_MODE = 0o755, 0o644
+_MODE, _BESIDE_MODE = 0o755, 0o644
 _MAIN = "__main__.py"
 #: Magic number, flags and the source's hash (PEP 552).
 _PYC_HEADER = 16
 #: The kernel reads no more than this of a first line (BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h).
 _SHEBANG_MAX = 255
 _SYSTEM_PYTHON = "/usr/bin/python3"
-
-
-@dataclass(frozen=True)
-class Description:
-    """What matters of the file.
-
-    * version: 12 hexadecimal digits of the SHA-256 of its sources
-    * python: the interpreter it is run by
-    * mode: octal digits
-    """
-
-    version: str
-    python: str
-    mode: str
 
 
 def sources() -> dict[str, bytes]:
@@ -111,7 +97,7 @@ def build(of: Mapping[str, bytes], python: str) -> bytes:
     content.update(compiled)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        packed.comment = _MARK + mark.encode()
+        packed.comment = MARK + mark.encode()
         for path, source in content.items():
             entry = zipfile.ZipInfo(path)  # dated 1980-01-01
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
@@ -157,73 +143,84 @@ def interpreter() -> str:
     return sys.executable
 
 
-def installed(path: Path) -> tuple[Description, bytes] | None:
-    """The file that is there, or None. Raises :class:`Conflict` when it is somebody else's."""
-    try:
-        content, mode = path.read_bytes(), path.stat().st_mode
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            mark = packed.comment
-    except FileNotFoundError:
-        return None
-    except (zipfile.BadZipFile, IsADirectoryError):
-        mark = b""
-    if not mark.startswith(_MARK):
-        raise Conflict(
-            f"have the engine at {path}",
-            why="something else is there",
-            remedy="Remove the package it belongs to (util-vserver has a program of that name), or move it away.",
-        )
-    python = content.partition(b"\n")[0].decode(errors="replace").removeprefix("#!").removesuffix(" -E")
-    marked = mark[len(_MARK) :].decode(errors="replace")
-    return Description(marked, python, f"{stat.S_IMODE(mode):04o}"), content
-
-
 def ensure(site: Site, *, check: bool = False) -> Outcome:
-    """Have the engine of this very source at ``site.program``.
+    """Have the engine of this very source at ``site.program``, with what belongs to it.
 
     Raises :class:`Conflict` when another program is there, and :class:`VserverError` when it cannot be written.
     """
     of = sources()
     wanted = Description(version(of), interpreter(), f"{_MODE:04o}")
-    content, page = build(of, wanted.python), manual.page(wanted.version).encode()
+    content, beside = build(of, wanted.python), _beside(site, wanted.version)
     with _locked(site, check):
-        found, read = installed(site.program), _page(site)
-        before = {} if found is None else asdict(found[0])
+        found, read = installed.read(site.program), _read_beside(site)
+        before: dict[str, Any] = {} if found is None else asdict(found[0])
         if found is not None and found[0] == wanted and _meaning(found[1]) != _meaning(content):
             before["version"] += ", altered"
-        if read is not None:
-            before["manual"] = str(site.manual) if read == page else f"{site.manual}, altered"
-        after = {**asdict(wanted), "manual": str(site.manual)}
+        for key, data in read.items():
+            path = str(_places(site)[key])
+            before[key] = path if data == beside.get(key) else f"{path}, altered"
+        before["directories"] = [str(path) for path in _directories(site) if _is_private(path)]
+        after = {**asdict(wanted), **{key: str(_places(site)[key]) for key in beside}}
+        after["directories"] = [str(path) for path in _directories(site)]
         if not check and before != after:
-            for path, data, mode in ((site.program, content, _MODE), (site.manual, page, _PAGE_MODE)):
-                if not path.parent.is_dir():
-                    files.make_directory(path.parent, 0o755)
-                files.write(path, data, mode)
+            store.prepare(site)
+            _write(site.program, content, _MODE)
+            for key, data in beside.items():
+                _write(_places(site)[key], data, _BESIDE_MODE)
     return _outcome(site, before, after)
 
 
-def _page(site: Site) -> bytes | None:
-    """The man page that is there. Raises :class:`Conflict` when it is somebody else's."""
-    try:
-        content = site.manual.read_bytes()
-    except FileNotFoundError:
-        return None
-    if not content.startswith(manual.MARK.encode()):
-        raise Conflict(
-            f"have the man page of the engine at {site.manual}",
-            why="something else is there",
-            remedy="Remove the package it belongs to (util-vserver has a page of that name), or move it away.",
-        )
-    return content
+def _directories(site: Site) -> tuple[Path, ...]:
+    """Those of :func:`.store.prepare` that survive a reboot."""
+    return site.state, site.guests, site.templates
+
+
+def _is_private(path: Path) -> bool:
+    return path.is_dir() and stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def _places(site: Site) -> dict[str, Path]:
+    """Where what belongs to the program is, by what it is."""
+    return {"manual": site.manual, "completion": site.completion}
+
+
+def _beside(site: Site, of: str) -> dict[str, bytes]:
+    """What belongs to the program of this version here. Nobody completes where bash has no directory for it."""
+    found = {"manual": manual.page(of).encode()}
+    if site.completion.parent.is_dir():
+        found["completion"] = f'eval "$({site.program} completion bash)"\n'.encode()
+    return found
+
+
+def _read_beside(site: Site) -> dict[str, bytes]:
+    """What of that is there. Raises :class:`Conflict` when something of it is somebody else's."""
+    found = {}
+    for key, mark in (("manual", manual.MARK), ("completion", f"{site.program} completion bash")):
+        path = _places(site)[key]
+        with contextlib.suppress(FileNotFoundError):
+            found[key] = path.read_bytes()
+            if mark.encode() not in found[key]:
+                raise Conflict(
+                    f"have the {key} of the engine at {path}",
+                    why="something else is there",
+                    remedy="Remove the package it belongs to (util-vserver has the same names), or move it away.",
+                )
+    return found
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    if not path.parent.is_dir():
+        files.make_directory(path.parent, 0o755)
+    files.write(path, data, mode)
 
 
 def absent(site: Site, *, check: bool = False) -> Outcome:
-    """Have no engine at ``site.program``.
+    """Have no engine at ``site.program``; the directories stay, with what is in them.
 
     Raises :class:`Conflict` when another program is there, or when a bound unit needs it.
     """
     with _locked(site, check):
-        found, read = installed(site.program), _page(site)
+        found, read = installed.read(site.program), _read_beside(site)
         bound = [of.name for of in service.load_all(site) if of.kind == "unit"]
         if found is not None and bound:
             raise Conflict(
@@ -231,14 +228,17 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
                 why=f"it binds {', '.join(bound)} at each start",
                 remedy="Let those units use every address first (address_binding with state absent).",
             )
-        before = {} if found is None else asdict(found[0])
-        if read is not None:
-            before["manual"] = str(site.manual)
-        for path in (site.program, site.manual) if before and not check else ():
+        before: dict[str, Any] = {} if found is None else asdict(found[0])
+        before.update({key: str(_places(site)[key]) for key in read})
+        for path in _paths(site) if before and not check else ():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
                 files.fsync_directory(path.parent)
     return _outcome(site, before, {})
+
+
+def _paths(site: Site) -> tuple[Path, ...]:
+    return (site.program, *_places(site).values())
 
 
 @contextlib.contextmanager
@@ -248,15 +248,14 @@ def _locked(site: Site, check: bool) -> Iterator[None]:
         yield
         return
     with store.lock(site, "engine"):
-        for path in (site.program, site.manual):
+        for path in _paths(site):
             files.sweep(path.parent, path.name)
         yield
 
 
-def _outcome(site: Site, before: Mapping[str, str], after: Mapping[str, str]) -> Outcome:
-    keys = [
-        key for key in (*(field.name for field in fields(Description)), "manual") if before.get(key) != after.get(key)
-    ]
+def _outcome(site: Site, before: Mapping[str, Any], after: Mapping[str, Any]) -> Outcome:
+    order = (*(field.name for field in fields(Description)), *_places(site), "directories")
+    keys = [key for key in order if before.get(key) != after.get(key)]
     return Outcome(
         bool(keys),
         {key: before.get(key) for key in keys},

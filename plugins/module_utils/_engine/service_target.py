@@ -16,7 +16,7 @@ from .site import Site
 
 def of_unit(name: str) -> tuple[str, str]:
     """The kind and the name of a service that is a unit. Raises :class:`InvalidInput`."""
-    systemd.require()
+    systemd.require("bind a unit to addresses", "Give the cgroup of its processes (cgroup) instead.")
     known = systemd.show(systemd.unit_name(name))
     return "unit", systemd.unit_name(name) if known is None else known.name
 

@@ -30,6 +30,11 @@ class Site:
         return self.program.parents[1] / "share" / "man" / "man8" / f"{self.program.name}.8"
 
     @property
+    def completion(self) -> Path:
+        """Where bash looks for how to complete the program's words: beside the man page."""
+        return self.manual.parents[2] / "bash-completion" / "completions" / self.program.name
+
+    @property
     def templates(self) -> Path:
         return self.state / "templates"
 

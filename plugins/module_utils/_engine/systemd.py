@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's systemd: facts of a unit, our drop-in beside it, its restart."""
+"""The host's systemd: facts of units, our drop-in beside one, its start, restart and stop."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ KINDS = (".service", ".socket")
 _DROP_IN = "50-vserver-binding.conf"
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}", re.ASCII)
 _PROPERTIES = ("Id", "LoadState", "ActiveState", "ControlGroup", "TriggeredBy", "Triggers", "Listen")
+_STANDING = ("Id", "FragmentPath", "ActiveState", "NeedDaemonReload")
 _INET = re.compile(r"(?:\[.*\]|[0-9.]+):(\d+) ")
 _TIMEOUT = 120.0
 
@@ -48,19 +49,29 @@ class Unit:
     ports: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How systemd has a unit.
+
+    * source: the file it has read it from; None when it knows none
+    * active: whether it runs, or is being started or stopped
+    * outdated: whether the file has changed since, so that only daemon-reload has it read
+    """
+
+    source: str | None
+    active: bool
+    outdated: bool
+
+
 def booted() -> bool:
     """Whether systemd runs this host (sd_booted(3))."""
     return Path("/run/systemd/system").is_dir()
 
 
-def require() -> None:
-    """Raise :class:`Unsupported` on a host that is not run by systemd."""
+def require(what: str, remedy: str) -> None:
+    """Raise :class:`Unsupported` for ``what`` on a host that is not run by systemd."""
     if not booted():
-        raise Unsupported(
-            "bind a unit to addresses",
-            why="this host is not run by systemd",
-            remedy="Give the cgroup of its processes (cgroup) instead.",
-        )
+        raise Unsupported(what, why="this host is not run by systemd", remedy=remedy)
 
 
 def unit_name(text: str) -> str:
@@ -100,6 +111,25 @@ def parse_show(text: str) -> Unit | None:
     )
 
 
+def standings(*names: str) -> dict[str, Standing]:
+    """How systemd has units, by their proper names; with wildcards, those of them that it has in memory."""
+    return parse_standings(_systemctl("show", f"--property={','.join(_STANDING)}", "--", *names))
+
+
+def parse_standings(text: str) -> dict[str, Standing]:
+    """Read the output of ``systemctl show`` for several units (pure)."""
+    found = {}
+    for block in text.split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if line)
+        if values:
+            found[values["Id"]] = Standing(
+                values["FragmentPath"] or None,
+                values["ActiveState"] not in ("inactive", "failed"),
+                values["NeedDaemonReload"] == "yes",
+            )
+    return found
+
+
 def drop_in(name: str) -> Path:
     """Where our addition to a unit lies."""
     return UNITS / f"{name}.d" / _DROP_IN
@@ -133,7 +163,7 @@ def write_drop_in(name: str, text: str) -> None:
     files.make_directory(path.parent, 0o755)
     files.sweep(path.parent, path.name)
     files.write(path, text.encode(), 0o644)
-    _systemctl("daemon-reload")
+    read_again()
 
 
 def remove_drop_in(name: str) -> None:
@@ -144,7 +174,12 @@ def remove_drop_in(name: str) -> None:
         files.sweep(path.parent, path.name)
         with contextlib.suppress(OSError):
             path.parent.rmdir()
-        _systemctl("daemon-reload")
+        read_again()
+
+
+def read_again() -> None:
+    """Have systemd read the files of all units."""
+    _systemctl("daemon-reload")
 
 
 def restart(unit: Unit) -> None:
@@ -190,7 +225,7 @@ def forget_properties(name: str, *keys: str) -> None:
     if left:
         with contextlib.suppress(OSError):
             place.rmdir()
-        _systemctl("daemon-reload")
+        read_again()
 
 
 def extend_timeout(seconds: float) -> None:
