@@ -283,6 +283,11 @@ guests:
           returned: always
           type: int
           sample: 4
+        sockets_refused:
+          description: How often a socket was one too many.
+          returned: always
+          type: int
+          sample: 0
         pressure:
           description:
             - By resource, V(cpu), V(memory) and V(io), how much of the time V(some) of its processes waited for it, or

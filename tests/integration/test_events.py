@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.event import WORDS
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, journal
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import journal
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from . import templates
@@ -196,10 +196,10 @@ def test_a_guest_that_ends_by_itself_is_told_how(guests: Guests, site: Site, jou
 
 def test_a_guest_whose_supervisor_is_killed_too_just_ended(guests: Guests, site: Site) -> None:
     guests.start("unseen", init=SLEEP)
-    outer = running.outer_cgroup(site, cgroup.layout(), "unseen")
+    pid = info.guest(site, "unseen")["pid"]
     with watched(site) as watch:
-        for pid in cgroup.processes(outer / "supervisor") + cgroup.processes(outer / "guest"):
-            os.kill(pid, signal.SIGKILL)
+        for each in (int(guests.host_status(pid)["PPid"]), pid):
+            os.kill(each, signal.SIGKILL)
         assert watch.line() == "guest unseen: ended"
 
 
@@ -219,12 +219,15 @@ def test_an_order_from_inside_is_told(guests: Guests, site: Site, journald: Jour
 def test_limits_that_are_hit_are_told_to_the_journal(guests: Guests, site: Site, journald: Journal) -> None:
     guests.start("forks", init=SLEEP, limits={"processes": 8})
     guests.start("caches", init=SLEEP, limits={"memory": "48M"})
+    guests.start("opens", init=SLEEP, limits={"sockets": 2})
     guests.start("wants", init=SLEEP, limits={"memory": "48M", "memory_swap": 0})
     with watched(site, "--journal"):
         guests.exec("forks", "python3", "-c", FORKS)
         entry = journald.entry("forks")
         assert entry["VSERVER_EVENT"] == "processes-refused"
         assert int(entry["VSERVER_COUNT"]) > 0 and entry["PRIORITY"] == "4"
+        guests.exec("opens", "python3", "-c", "import socket\ns = [socket.socket() for _ in range(3)]")
+        assert journald.told("opens") == ("sockets-refused", "")
         # What it writes stays in the page cache, at the limit, again and again: one entry.
         guests.run("caches", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=96")
         assert journald.told("caches") == ("memory-max", "")

@@ -98,7 +98,13 @@ FULL = Account(
 
 def readings(guest: str = "web1", account: Account = FULL) -> list[metrics.Reading]:
     sample = usage.Sample(guest, 9, "running", 0.0, account, "2026-08-01T12:00:00+00:00")
-    limits = {"memory_limit_bytes": 1 << 30, "cpus_limit": 1.5, "processes_limit": 9, "disk_limit_bytes": None}
+    limits = {
+        "memory_limit_bytes": 1 << 30,
+        "cpus_limit": 1.5,
+        "processes_limit": 9,
+        "sockets_limit": 9,
+        "disk_limit_bytes": None,
+    }
     found = list(metrics.of_guest(sample, {"S": 3, "R": 1}, limits))
     return [
         *found,
@@ -146,7 +152,16 @@ def test_every_metric_has_a_reading_and_its_unit_in_its_name() -> None:
     told = {name for name, _labels, _value in readings()}
     assert told | {"disk_shared_bytes"} == set(metrics.METRICS)
     units = ("seconds", "bytes", "packets", "operations", "events", "kills", "periods", "ratio", "refused")
-    bare = {"readable", "running", "cpus_limit", "processes", "processes_in_state", "processes_limit", "sockets"}
+    bare = {
+        "readable",
+        "running",
+        "cpus_limit",
+        "processes",
+        "processes_in_state",
+        "processes_limit",
+        "sockets",
+        "sockets_limit",
+    }
     assert {name for name in told if not name.removesuffix("_total").endswith(units)} == bare
 
 

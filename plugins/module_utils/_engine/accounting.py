@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import running
+from . import running, socket_owners
 from .chbind import attach
 from .chbind.traffic_counter import Traffic
-from .kernel import cgroup, pressure, process, sock_diag
+from .kernel import cgroup, pressure, process
 from .kernel.controller import Controller, controller, controllers
 from .kernel.pressure import Pressure
+from .limits import socket_counter
 from .site import Site
 
 
@@ -36,7 +37,7 @@ class Account:
       to give back memory although it had no more than it is promised
     * oom_events: how often an allocation was about to fail; oom_kills: processes killed for want of memory
     * processes_refused: how often a process or thread was one too many
-    * sockets: TCP and UDP sockets it has now
+    * sockets: TCP and UDP sockets it has now; sockets_refused: how often one was one too many
     * pressure: how long something in it waited, by what for: ``cpu``, ``memory``, ``io``
     * network: what it received and sent, by :data:`.chbind.traffic_counter.SLOTS`
     * not_counted: why the fields are None that are
@@ -65,6 +66,7 @@ class Account:
     processes: int = 0
     processes_refused: int | None = None
     sockets: int | None = None
+    sockets_refused: int | None = None
     pressure: Mapping[str, Pressure] | None = None
     network: Mapping[str, Traffic] | None = None
     not_counted: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +84,7 @@ _COUNTED_BY = {
 }
 _OTHERWISE = {
     "sockets": "the kernel does not tell whose a socket is: Linux 5.8 is the first that does",
+    "sockets_refused": "the kernel has no hook for the end of a socket: Linux 6.1 is the first that has",
     "pressure": "the kernel measures no pressure: it was built without, or psi=1 is not on its command line",
     "network": "packets are counted by the programs of a binding, and network: host is none",
 }
@@ -89,7 +92,7 @@ _OTHERWISE = {
 
 def read_all(site: Site, names: Sequence[str]) -> dict[str, Account]:
     """The counters of running guests, by name; what has vanished meanwhile is as if it had used nothing."""
-    listed = sockets({name: running.group(site, name) for name in names}) if names else {}
+    listed = socket_owners.by_guest({name: running.group(site, name) for name in names}) if names else {}
     return {name: _read(site, name, listed[name]) for name in names}
 
 
@@ -105,7 +108,9 @@ def _read(site: Site, name: str, its_sockets: int | None) -> Account:
             values.update(_disks(groups["io"]))
         if "pids" in groups:
             values["processes_refused"] = flat(groups["pids"].read("pids.events")).get("max")
-        values["network"] = attach.traffic(running.outer_cgroup(site, layout, name))
+        outer = running.outer_cgroup(site, layout, name)
+        values["network"] = attach.traffic(outer)
+        values["sockets_refused"] = _sockets_refused(outer)
         values["pressure"] = _pressure(tree)
     account = Account(**values)
     v1 = [controller for controller, files in groups.items() if not files.unified]
@@ -252,6 +257,7 @@ def incidents(site: Site, name: str) -> dict[str, int]:
     groups = controllers(cgroup.layout(), running.inner_cgroup(site, name))
     found: dict[str, int | None] = {}
     with contextlib.suppress(OSError):
+        found["sockets-refused"] = _sockets_refused(running.outer_cgroup(site, cgroup.layout(), name))
         if "pids" in groups:
             found["processes-refused"] = flat(groups["pids"].read("pids.events")).get("max")
         if "memory" in groups:
@@ -260,6 +266,11 @@ def incidents(site: Site, name: str) -> dict[str, int]:
             found["memory-high"] = events.get("memory_high_events")
             found["memory-max"] = events["memory_max_events"]
     return {kind: count for kind, count in found.items() if count is not None}
+
+
+def _sockets_refused(outer: Path) -> int | None:
+    counted = socket_counter.read(outer)
+    return None if counted is None else counted.refused
 
 
 def _pressure(tree: Controller) -> dict[str, Pressure] | None:
@@ -271,30 +282,3 @@ def states(group: Path) -> dict[str, int]:
     """How many processes of a v2 group are in each state, by its letter (proc_pid_stat(5))."""
     found = Counter(process.state(pid) for pid in cgroup.processes(group))
     return {letter: found[letter] for letter in sorted(filter(None, found))}
-
-
-def sockets(groups: Mapping[str, Path]) -> dict[str, int | None]:
-    """How many TCP and UDP sockets processes of each guest have made, from one listing by the kernel.
-
-    * groups: guest → its v2 group; a socket belongs to a group below it
-
-    None where the kernel does not tell whose a socket is (< 5.8).
-    """
-    owners = {entry: name for name, group in groups.items() for entry in _identities(group)}
-    try:
-        listed = sock_diag.everything()
-    except OSError:
-        return dict.fromkeys(groups)
-    if listed and not any(found.cgroup for found in listed):
-        return dict.fromkeys(groups)
-    counted = Counter(owners.get(found.cgroup) for found in listed)
-    return {name: counted[name] for name in groups}
-
-
-def _identities(group: Path) -> Sequence[int]:
-    """The ids of a v2 group and all below it: their inode numbers."""
-    found = []
-    for path in cgroup.below(group):
-        with contextlib.suppress(FileNotFoundError):
-            found.append(path.stat().st_ino)
-    return found

@@ -30,9 +30,18 @@ WORDS: Mapping[str, str] = {
     "memory-high": "slowed down at memory_high, {count} times",
     "memory-max": "at its limit of memory, {count} times",
     "processes-refused": "{count} processes or threads too many were refused",
+    "sockets-refused": "{count} sockets too many were refused",
     "disk-full": "at its limit of disk space or inodes",
 }
-_WARNINGS = ("crashed", "out-of-memory", "memory-high", "memory-max", "processes-refused", "disk-full")
+_WARNINGS = (
+    "crashed",
+    "out-of-memory",
+    "memory-high",
+    "memory-max",
+    "processes-refused",
+    "sockets-refused",
+    "disk-full",
+)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .running import Running
 from .site import Site
 
 #: A fork bomb, or a guest with much in the page cache, is at its limit again and again: told at most so often.
-CONTINUING = ("memory-high", "memory-max", "processes-refused")
+CONTINUING = ("memory-high", "memory-max", "processes-refused", "sockets-refused")
 CALM_SECONDS = 60.0
 #: For how many looks a run that is over is waited for to be cleared up.
 _CLEARING = 10

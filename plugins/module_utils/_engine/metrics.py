@@ -54,6 +54,8 @@ METRICS: Mapping[str, str] = {
     "processes_limit": "Its limit of processes and threads",
     "processes_refused_total": "Processes and threads that were one too many",
     "sockets": "TCP and UDP sockets",
+    "sockets_limit": "Its limit of sockets",
+    "sockets_refused_total": "Sockets that were one too many",
     "network_received_bytes_total": "Received, from the IP header on; via lo is from this host",
     "network_received_packets_total": "Packets received; via lo is from this host",
     "network_sent_bytes_total": "Sent, from the IP header on; via lo is to this host",
@@ -69,6 +71,7 @@ _LIMITS = {
     "memory": "memory_limit_bytes",
     "cpus": "cpus_limit",
     "processes": "processes_limit",
+    "sockets": "sockets_limit",
     "disk": "disk_limit_bytes",
 }
 
