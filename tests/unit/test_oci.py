@@ -15,13 +15,14 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.model import
 
 
 def config_of(guest: Guest) -> dict:  # type: ignore[type-arg]
-    return oci.config(guest, Path("/r"), Path("/s"), "vserver/web1/guest", "cgroup2", ["CAP_CHOWN"], {"x": 1})
+    group = "vserver/web1/guest"
+    return oci.config(guest, Path("/r"), Path("/s"), group, "cgroup2", ["CAP_CHOWN"], {"x": 1}, user=Path("/u"))
 
 
 def test_a_guest_has_every_namespace_but_the_network() -> None:
     config = config_of(Guest("web1", context=Context(xid=100)))
-    kinds = {namespace["type"] for namespace in config["linux"]["namespaces"]}
-    assert kinds == {"pid", "mount", "ipc", "uts", "cgroup", "user"}
+    namespaces = {namespace["type"]: namespace.get("path") for namespace in config["linux"]["namespaces"]}
+    assert namespaces == {**dict.fromkeys(("pid", "mount", "ipc", "uts", "cgroup")), "user": "/u"}
     mapping = [{"containerID": 0, "hostID": 100 << 16, "size": 65536}]
     assert config["linux"]["uidMappings"] == config["linux"]["gidMappings"] == mapping
     assert config["linux"]["seccomp"] == {"x": 1}
@@ -35,7 +36,7 @@ def test_no_capability_is_inherited_or_ambient() -> None:
 
 def test_without_a_user_namespace_nothing_is_mapped() -> None:
     linux = config_of(Guest("web1", context=Context(xid=100, user_namespace=False)))["linux"]
-    assert {"type": "user"} not in linux["namespaces"] and "uidMappings" not in linux
+    assert "user" not in {namespace["type"] for namespace in linux["namespaces"]} and "uidMappings" not in linux
 
 
 def test_nothing_of_the_host_is_mounted_but_sysfs_read_only() -> None:

@@ -135,9 +135,11 @@ def _write_bundle(site: Site, guest: Guest, layout: cgroup.Layout) -> None:
         kept=capabilities.of(guest),
         seccomp=seccomp.profile(os.uname().machine),
         seen=bundle,
+        user=bundle / launch.USER_NAMESPACE,
     )
     for point in launch.MOUNT_POINTS:
         files.make_directory(bundle / point)
+    (bundle / launch.USER_NAMESPACE).touch(0o600)
     files.write_json(bundle / "config.json", config)
 
 

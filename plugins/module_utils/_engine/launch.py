@@ -28,6 +28,8 @@ SPECTATORS = ("proc", "cgroup")
 
 #: Where the bundle's mounts go; empty directories on the host.
 MOUNT_POINTS = ("lower", "writable", "root", "sys", "null", *SPECTATORS)
+#: Where its user namespace goes, for the runtime to join; an empty file.
+USER_NAMESPACE = "user"
 
 #: Lower, upper and work directory of an overlay, relative to the bundle: the guest's mountinfo tells of no other place.
 _LAYERS = (Path("lower"), Path("writable/upper"), Path("writable/work"))
@@ -103,6 +105,8 @@ def _prepare(site: Site, guest: Guest) -> None:
     mount.make_private()
     os.chdir(bundle)
     target = bundle / "root"
+    if mapping is not None:
+        mount.bind(Path(f"/proc/self/fd/{mapping}"), bundle / USER_NAMESPACE)
 
     def layer(source: Path, point: Path, readonly: bool = False) -> None:
         if mapping is None:

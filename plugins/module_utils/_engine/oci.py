@@ -58,6 +58,7 @@ def config(
     kept: Sequence[str],
     seccomp: Mapping[str, Any] | None,
     seen: Path | None = None,
+    user: Path | None = None,
 ) -> dict[str, Any]:
     """Return ``guest``'s config.json (pure).
 
@@ -65,8 +66,9 @@ def config(
     * cgroup: the guest's group below the top of every hierarchy, cgroup_mount: file system type of its view
     * kept: the capabilities it keeps
     * seen: directory with ``proc`` and ``cgroup`` of the host, read-only, for a spectator
+    * user: a bind of the user namespace to join; None: the runtime makes one, whose owner is the host's root
     """
-    namespaces = ["mount", "ipc", "uts"] + (["user"] if guest.context.user_namespace else [])
+    namespaces = ["mount", "ipc", "uts"]
     if not guest.context.spectator:
         namespaces += ["pid", "cgroup"]
     linux: dict[str, Any] = {
@@ -76,6 +78,7 @@ def config(
         "readonlyPaths": list(_READONLY),
     }
     if guest.context.user_namespace:
+        linux["namespaces"].append({"type": "user", **({} if user is None else {"path": str(user)})})
         mapping = [{"containerID": 0, "hostID": guest.base_id, "size": ID_COUNT}]
         linux.update(uidMappings=mapping, gidMappings=mapping)
     else:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .. import oci, seccomp
 from ..kernel import cgroup, mount, namespace
-from ..model import XID_MAX, Context, Guest
+from ..model import ID_COUNT, XID_MAX, Context, Guest
 from ..site import Site
 from .facts import Runtime, errors_in_log, first_version
 from .trial import begin, in_child, scratch
@@ -130,6 +130,9 @@ def _run(place: Path, name: str, path: str, layout: cgroup.Layout) -> str:
     (root / "exit").chmod(0o755)
     guest = Guest("probe", context=Context(xid=XID_MAX, init=("/exit",)))
     os.chown(root, guest.base_id, guest.base_id)
+    user = place / "user"
+    user.touch()
+    mount.bind(Path(f"/proc/self/fd/{namespace.user_namespace(guest.base_id, ID_COUNT)}"), user)
     config = oci.config(
         guest,
         root,
@@ -138,6 +141,7 @@ def _run(place: Path, name: str, path: str, layout: cgroup.Layout) -> str:
         cgroup_mount="cgroup" if layout.mode == "unified" else "cgroup2",
         kept=("CAP_KILL",),
         seccomp=seccomp.profile(platform.machine()),
+        user=user,
     )
     (place / "config.json").write_text(json.dumps(config))
     logging = ("--log", str(log), "--log-format", "json")

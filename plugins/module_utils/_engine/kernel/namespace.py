@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Namespaces: leaving the caller's, joining others', and user namespaces that exist only as an id mapping."""
+"""Namespaces: leaving the caller's, joining others', and user namespaces that have no process yet."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import signal
 import time
 from collections.abc import Iterator
 
-from .syscall import check, libc
+from . import capability
+from .syscall import check, libc, prctl
 
 _CLONE_VM, _STACK = 0x100, 1 << 16
+_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 #: What a clock shows as a time namespace begins, in nanoseconds: ten ticks. A process that has started in the first one
 #: is to runc the process 1 that it remembers before it remembers any, and it refuses to create it once more (runType).
@@ -121,13 +123,36 @@ def become_root(user: int) -> None:
 def user_namespace(base: int, count: int) -> int:
     """Return a descriptor of a new user namespace that maps ids 0…count-1 to base…base+count-1.
 
-    It has no process of its own (user_namespaces(7)); it serves as the id mapping of an idmapped mount.
+    It has no process of its own (user_namespaces(7)): it serves as the id mapping of an idmapped mount, or is joined.
+
+    Its owner is ``base``. What its processes take of the things that the kernel counts by user (inotify instances and
+    watches, namespaces, bytes in POSIX queues, pending signals) counts for the owner as well (kernel/ucount.c). Were
+    that the host's root, one guest could take all of it from the others, and from the host. It is so all the same on a
+    host whose root lacks CAP_SYS_RESOURCE: there only an owner may set rlimits inside (prlimit(2)).
+
+    The caller has one thread. Raises OSError.
     """
-    with _asleep(CLONE_NEWUSER) as child:
+    with contextlib.ExitStack() as stack:
+        with _acting_as(base) if "CAP_SYS_RESOURCE" in capability.effective() else contextlib.nullcontext():
+            child = stack.enter_context(_asleep(CLONE_NEWUSER))
         for map_file in ("uid_map", "gid_map"):
             with open(f"/proc/{child}/{map_file}", "w") as file:
                 file.write(f"0 {base} {count}\n")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def _acting_as(uid: int) -> Iterator[None]:
+    """Have the effective user id ``uid``, and keep the capabilities that setresuid(2) would take away."""
+    prctl("keep capabilities across setresuid", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
+    try:
+        os.setresuid(-1, uid, -1)
+        try:
+            yield
+        finally:
+            os.setresuid(-1, 0, -1)
+    finally:
+        prctl("restore securebits", _PR_SET_SECUREBITS, 0)
 
 
 @contextlib.contextmanager
