@@ -266,6 +266,13 @@ guests:
           returned: always
           type: int
           sample: 9
+        tasks:
+          description:
+            - What counts for its limit C(processes).
+            - Also each thread, and each process that has ended and is not waited for.
+          returned: always
+          type: int
+          sample: 11
         processes_refused:
           description: How often one was too many.
           returned: always

@@ -36,6 +36,7 @@ class Account:
     * memory_high_events, memory_max_events: how often it was at these limits; memory_low_events: how often it was made
       to give back memory although it had no more than it is promised
     * oom_events: how often an allocation was about to fail; oom_kills: processes killed for want of memory
+    * tasks: what counts for its limit of processes: also each thread, and who has ended and is not waited for
     * processes_refused: how often a process or thread was one too many
     * sockets: TCP and UDP sockets it has now; sockets_refused: how often one was one too many
     * pressure: how long something in it waited, by what for: ``cpu``, ``memory``, ``io``
@@ -64,6 +65,7 @@ class Account:
     read_operations: int | None = None
     written_operations: int | None = None
     processes: int = 0
+    tasks: int | None = None
     processes_refused: int | None = None
     sockets: int | None = None
     sockets_refused: int | None = None
@@ -81,6 +83,7 @@ _COUNTED_BY = {
     "read": "io",
     "written": "io",
     "processes_refused": "pids",
+    "tasks": "pids",
 }
 _OTHERWISE = {
     "sockets": "the kernel does not tell whose a socket is: Linux 5.8 is the first that does",
@@ -107,6 +110,7 @@ def _read(site: Site, name: str, its_sockets: int | None) -> Account:
         if "io" in groups:
             values.update(_disks(groups["io"]))
         if "pids" in groups:
+            values["tasks"] = _number(groups["pids"], "pids.current")
             values["processes_refused"] = flat(groups["pids"].read("pids.events")).get("max")
         outer = running.outer_cgroup(site, layout, name)
         values["network"] = attach.traffic(outer)
@@ -279,6 +283,11 @@ def _pressure(tree: Controller) -> dict[str, Pressure] | None:
 
 
 def states(group: Path) -> dict[str, int]:
-    """How many processes of a v2 group are in each state, by its letter (proc_pid_stat(5))."""
-    found = Counter(process.state(pid) for pid in cgroup.processes(group))
+    """How many processes of a v2 group are in each state, by its letter (proc_pid_stat(5)).
+
+    Who has ended (Z) is in no group's list any more, so that is looked for among the children of the others.
+    """
+    listed = set(cgroup.processes(group))
+    children = {child for pid in listed for child in process.children(pid)}
+    found = Counter(process.state(pid) for pid in listed | children)
     return {letter: found[letter] for letter in sorted(filter(None, found))}

@@ -51,6 +51,7 @@ METRICS: Mapping[str, str] = {
     "written_operations_total": "Writes to disks",
     "processes": "Processes",
     "processes_in_state": "Processes by the letter that ps has for their state",
+    "tasks": "What counts for its limit of processes: threads too, and those that have ended and are not waited for",
     "processes_limit": "Its limit of processes and threads",
     "processes_refused_total": "Processes and threads that were one too many",
     "sockets": "TCP and UDP sockets",

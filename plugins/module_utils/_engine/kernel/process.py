@@ -50,6 +50,19 @@ def state(pid: int) -> str | None:
         return None
 
 
+def children(pid: int) -> list[int]:
+    """The children of ``pid``, those that have ended and are not waited for among them (proc_pid_task(5)).
+
+    None of a process that is gone, or where the kernel does not tell (without CONFIG_PROC_CHILDREN).
+    """
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
+
+
 def status(pid: int) -> dict[str, str]:
     """The fields of /proc/PID/status (proc_pid_status(5)). Raises FileNotFoundError or ProcessLookupError."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:

@@ -24,7 +24,8 @@ IP = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 #: TCP_LISTEN; of UDP, TCP_CLOSE: without a peer (include/net/tcp_states.h).
 _WAITING = {"tcp": 1 << 10, "udp": 1 << 7}
-_ANY = dict.fromkeys(PROTOCOLS, (1 << 32) - 1)
+#: All but what is no process's yet or any more, and so in no group: SYN_RECV, TIME_WAIT, NEW_SYN_RECV.
+_OWNED = {"tcp": ((1 << 32) - 1) & ~(1 << 3 | 1 << 6 | 1 << 12), "udp": (1 << 32) - 1}
 
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _INET_DIAG_SKV6ONLY, _INET_DIAG_CGROUP_ID = 11, 21
@@ -59,8 +60,8 @@ def waiting() -> list[Socket]:
 
 
 def everything() -> list[Socket]:
-    """All TCP and UDP sockets of the calling process's network namespace. Raises OSError."""
-    return _all(_ANY)
+    """All TCP and UDP sockets that processes have, of the calling process's network namespace. Raises OSError."""
+    return _all(_OWNED)
 
 
 def _all(states: Mapping[str, int]) -> list[Socket]:
