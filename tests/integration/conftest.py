@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,14 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from . import templates
+from . import neighbour, templates
 from .guests import Guests
+from .neighbour import Neighbours
 from .templates import debian_template, debootstrap_template, peers_template, programs_template, rpms_template
 
 __all__ = ["debian_template", "debootstrap_template", "peers_template", "programs_template", "rpms_template"]
+
+Tell = Callable[[str], None]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -56,3 +59,25 @@ def guests(site: Site) -> Iterator[Guests]:
     made = Guests(site, templates.NAME)
     yield made
     made.remove_all()
+
+
+@pytest.fixture(scope="module")
+def neighbours(site: Site) -> Iterator[Neighbours]:
+    """A guest beside those of the tests of a module, and the host, which tell what they feel of them."""
+    guests = Guests(site, templates.NAME)
+    try:
+        with neighbour.living(guests) as probes:
+            yield probes
+    finally:
+        guests.remove_all()
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Say what was measured, in a line with the test's name, also when the test passes."""
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {request.node.name}: {line}", end=" ")
+
+    return say

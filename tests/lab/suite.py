@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,11 +25,12 @@ _PYTEST = "python3 -m pytest -p no:cacheprovider -q --tb=short"
 
 @dataclass(frozen=True)
 class Report:
-    """What a run found: how many tests ran, what failed in short, and the reasons of what was skipped."""
+    """What a run found: how many tests ran, what failed in short, why some were skipped, and what was measured."""
 
     ran: int
     failed: tuple[str, ...]
     skipped: tuple[str, ...]
+    measured: tuple[str, ...] = ()
 
 
 def send(remote: Remote, host: str, archive: Path | None) -> None:
@@ -90,7 +91,8 @@ def run(remote: Remote, host: str, file: str, expression: str, patience: float) 
     )
     if result.returncode not in (0, 1):
         raise LabError(f"{host}: exit status {result.returncode} of {file}: {(result.stdout + result.stderr)[-3000:]}")
-    return read(remote.run(host, f"cat {report}"))
+    measured = tuple(line.strip(" .") for line in result.stdout.splitlines() if line.startswith("  test_"))
+    return replace(read(remote.run(host, f"cat {report}")), measured=measured)
 
 
 def read(junit: str) -> Report:
@@ -104,4 +106,5 @@ def read(junit: str) -> Report:
                     yield case.attrib["name"], part.attrib.get("message", "")
 
     failed = tuple(f"{name}: {message[:300]}" for name, message in words(("failure", "error")))
-    return Report(len(cases), failed, tuple(message for _name, message in words(("skipped",))))
+    skipped = tuple(message for _name, message in words(("skipped",)))
+    return Report(len(cases), failed, skipped)

@@ -24,12 +24,14 @@ FILES = {
     "unified_limits.py": "test_",
     "unified_space.py": "test_",
     "unified_accounting.py": "test_",
+    "unified_withstand.py": "test_",
+    "test_withstand.py": "bomb or swap or processor",
     "test_limits.py": "not version_1",
     "test_accounting.py": "test_",
 }
 HOSTS = ("host1", "host2")
 #: Those that one kernel does for, so that both hosts are done at about the same time.
-ONCE = {"test_limits.py": "host2", "test_accounting.py": "host1"}
+ONCE = {"test_limits.py": "host2", "test_withstand.py": "host2", "test_accounting.py": "host1"}
 WHERE = [(host, file) for host in HOSTS for file in FILES if ONCE.get(file, host) == host]
 PATIENCE = 900.0
 #: What a kernel lacks, as docs/networking.md says.
@@ -59,8 +61,12 @@ def reports(running_lab: Lab) -> Mapping[tuple[str, str], Report | BaseException
 
 
 @pytest.mark.parametrize(("host", "file"), WHERE)
-def test_on_a_stock_kernel(reports: Mapping[tuple[str, str], Report], host: str, file: str) -> None:
+def test_on_a_stock_kernel(
+    reports: Mapping[tuple[str, str], Report], host: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = reports[host, file]
+    with capsys.disabled():
+        print(*(f"\n  {host}: {line}" for line in report.measured))
     assert report.failed == ()
     assert set(report.skipped) <= MISSING[host]
     assert report.ran == suite.expected(file, FILES[file]) > 0
