@@ -98,14 +98,14 @@ def test_lxcfs_dies_and_comes_back(host: SystemdHost) -> None:
         wanted = {"vserver_host_sysctls": {}, "vserver_host_lxcfs": lxcfs}
         return {"ansible.builtin.include_role": {"name": "linux.vserver.host"}, "vars": wanted}
 
-    host.play(role(True))
-    assert "changed=0 " in host.play(role(True))
     templates.tiny_tree(host.root / "srv/tree", ["sh", "sleep", "cat"])
+    host.play(role(True))
     host.play(
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
         {"linux.vserver.clone": {"name": "one", "template": "tiny"}},
         {"linux.vserver.context": {"name": "one", "init": INIT, "autostart": True, "state": "started"}},
     )
+    assert "changed=0 " in host.play(role(True))
     unit = "vserver-lxcfs.service"
     assert shows_lxcfs(host)
     pid = host.run("systemctl", "show", "--value", "--property=MainPID", unit)
@@ -126,4 +126,3 @@ def test_lxcfs_dies_and_comes_back(host: SystemdHost) -> None:
     assert shows_lxcfs(host)
     host.play(role(False))
     assert not shows_lxcfs(host) and host.exec("systemctl", "cat", unit).returncode
-    assert "changed=0 " in host.play(role(False))
