@@ -21,6 +21,8 @@ from .guests import Guests, eventually
 PROGRAM = Path(__file__).with_name("hostile.py")
 #: How long a guest may take to end, whatever it does, in seconds.
 ENDS = 15.0
+#: How long it may take until a deed shows, in seconds: the hosts of the lab are slow.
+BEGINS = 120.0
 
 
 @dataclass
@@ -59,7 +61,7 @@ def at_work(guests: Guests, name: str, deed: str) -> Iterator[Deed]:
         os.set_blocking(process.stdout.fileno(), False)
         begun = Deed(guests.site, name, process)
         try:
-            eventually(begun.said, f"{deed} does not begin")
+            eventually(begun.said, f"{deed} does not begin", BEGINS)
             yield begun
         finally:
             lifecycle.set_state(guests.site, name, "stopped", {"timeout": 0})

@@ -30,7 +30,7 @@ LITTLE = 5
 #: Size of the swap that a line may ask for.
 SWAP = 128 * M
 #: How long a guest may take to have what it is held to, in seconds.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def limits_of(case: Case, site: Site, change: bool = False) -> dict[str, Any]:
