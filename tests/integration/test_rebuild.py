@@ -170,7 +170,9 @@ def test_one_that_is_stopped_on_purpose_after_a_kill_stays_so(guests: Guests, bo
     site, old, new = both
     guests.define(NAME, init=SLEEP, timeout=0)
     to(site, old, data=[])
-    running.owe(site, NAME, "running")
+    for state in ("started", "stopped"):
+        lifecycle.set_state(site, NAME, state, {})
+    running.owe(site, NAME, "running")  # as a rebuild does that is killed
     assert to(site, old, data=[], check=True).after == {"state": "running"}
     assert info.state(site, NAME) == "stopped"
     lifecycle.set_state(site, NAME, "stopped", {})
