@@ -104,26 +104,28 @@ def test_upgrade(guests: Guests, tmp_path: Path) -> None:
     assert "the limit names none" in play("--limit", "host1", fails=True)
 
 
-#: Builds two versions of a package: installs the first, and has the second in a repository.
+#: A package with one file of configuration, which stays as it is when it was changed.
+SPEC = f"""
+Name: {PACKAGE}
+Version: VERSION
+Release: 1
+Summary: for tests
+License: none
+BuildArch: noarch
+%description
+%install
+mkdir -p %{{buildroot}}/etc
+echo VERSION >%{{buildroot}}/etc/{PACKAGE}
+%files
+%config(noreplace) /etc/{PACKAGE}
+"""
+#: Builds two versions of it: installs the first, and has the second in a repository.
 RPMS = f"""
 set -e
 cd /srv
 for version in 1.0 2.0; do
     mkdir -p $version
-    cat >spec <<-SPEC
-	Name: {PACKAGE}
-	Version: $version
-	Release: 1
-	Summary: for tests
-	License: none
-	BuildArch: noarch
-	%description
-	%install
-	mkdir -p %{{buildroot}}/etc
-	echo $version >%{{buildroot}}/etc/{PACKAGE}
-	%files
-	%config(noreplace) /etc/{PACKAGE}
-	SPEC
+    echo '{SPEC}' | sed "s/VERSION/$version/" >spec
     rpmbuild -bb --quiet --define "_topdir /srv/build" spec
     mv build/RPMS/noarch/*.rpm $version
 done
