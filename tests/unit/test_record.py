@@ -143,12 +143,12 @@ def test_of_a_newer_record_what_is_known_keeps_others_away() -> None:
     assert record.known("web1", None) == Guest("web1")
 
 
-def _run(site: Site, guest: Guest, /, **changes: Any) -> Running:
+def _run(site: Site, settings: Guest, /, **changes: Any) -> Running:
     """Note this very process as process 1 of a guest, and change what is noted."""
     start = process.start_ticks(os.getpid())
     assert start is not None
-    now = Running(os.getpid(), start, "/usr/bin/crun", "2026-01-01T00:00:00+00:00", guest)
-    path = running.state_file(site, guest.name)
+    now = Running(os.getpid(), start, "/usr/bin/crun", "2026-01-01T00:00:00+00:00", settings)
+    path = running.state_file(site, settings.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     running.write(site, now)
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
