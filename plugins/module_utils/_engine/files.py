@@ -63,8 +63,13 @@ def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
 
 def read_json(path: Path) -> Any:
     """Return the data in ``path``; raises FileNotFoundError, or :class:`VserverError` when it is no JSON."""
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """Return what :func:`read_json` does, of a file that has been read."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(data)
     except ValueError as error:
         raise VserverError(f"read {path}", why=f"not JSON ({error})") from error
 

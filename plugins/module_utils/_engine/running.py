@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,10 @@ def read(site: Site, name: str) -> Running | None:
     Raises :class:`VserverError` when this engine cannot tell all of the settings that the guest runs with.
     """
     noted = _noted(site, name)
-    if noted is None or not _lives(noted):
+    if noted is None or not _lives(noted.run):
         return None
     try:
-        return _running(noted, record.guest(noted["guest"]))
+        return dataclasses.replace(noted.run, guest=record.guest(noted.guest))
     except VserverError as error:
         raise VserverError(
             f"read {state_file(site, name)}, the settings with which guest {name} runs",
@@ -73,7 +73,7 @@ def read(site: Site, name: str) -> Running | None:
 def found(site: Site, name: str) -> Running | None:
     """Like :func:`read`, with those of its settings that this engine knows: enough to measure it, and to end it."""
     noted = _noted(site, name)
-    return None if noted is None or not _lives(noted) else _running(noted, record.known(name, noted["guest"]))
+    return None if noted is None or not _lives(noted.run) else noted.run
 
 
 def may_run(site: Site, name: str) -> bool:
@@ -95,32 +95,44 @@ def left(site: Site, name: str) -> Running | None:
     """The guest's run, or the one that is over when nobody has cleaned up behind it yet; None when that is damaged."""
     with contextlib.suppress(VserverError):
         noted = _noted(site, name)
-        return None if noted is None else _running(noted, record.known(name, noted["guest"]))
+        return None if noted is None else noted.run
     return None
 
 
-def _noted(site: Site, name: str) -> Mapping[str, Any] | None:
-    """What is in the file, with all that this engine looks for in it."""
+@dataclass(frozen=True)
+class _Noted:
+    """A run with those of its settings that this engine knows, and all of them as they are in the file."""
+
+    run: Running
+    guest: Any
+
+
+def _noted(site: Site, name: str) -> _Noted | None:
     path = state_file(site, name)
     try:
-        noted = files.read_json(path)
-        _running(noted, noted["guest"])
+        return _parsed(path.read_bytes(), path, name)
     except FileNotFoundError:
         return None
     except record.DAMAGE as error:
         raise VserverError(
             f"read {path}", f"it is damaged ({type(error).__name__}: {error})", f"End the guest: vserver kill {name}."
         ) from error
-    return dict(noted)
 
 
-def _running(noted: Mapping[str, Any], guest: Guest) -> Running:
-    """Of the keys of another version those that mean something here: what must not be overlooked is in ``guest``."""
-    return Running(int(noted["pid"]), int(noted["start"]), str(noted["runtime"]), str(noted["started_at"]), guest)
+@functools.lru_cache(maxsize=4096)
+def _parsed(data: bytes, path: Path, name: str) -> _Noted:
+    """The file once it is read, which is more often than it changes. Raises one of :data:`.record.DAMAGE`.
+
+    Of the keys of another version those that mean something here: what must not be overlooked is in ``guest``.
+    """
+    noted = files.parse_json(data, path)
+    guest = noted["guest"]
+    run = (int(noted["pid"]), int(noted["start"]), str(noted["runtime"]), str(noted["started_at"]))
+    return _Noted(Running(*run, record.known(name, guest)), guest)
 
 
-def _lives(noted: Mapping[str, Any]) -> bool:
-    return bool(process.start_ticks(noted["pid"]) == noted["start"])
+def _lives(run: Running) -> bool:
+    return process.start_ticks(run.pid) == run.start
 
 
 def clear(site: Site, name: str) -> None:

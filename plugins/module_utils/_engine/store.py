@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -131,13 +132,19 @@ def load(site: Site, name: str) -> Guest | None:
     check_name("guest", name)
     path = site.guest(name) / _RECORD
     try:
-        return record.guest(files.read_json(path))
+        return _parsed(path.read_bytes(), path)
     except FileNotFoundError:
         return None
     except VserverError as error:
         raise _unreadable(path, error) from error
     except OSError as error:
         raise VserverError(f"read the record {path}", why=error.strerror) from error
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(data: bytes, path: Path) -> Guest:
+    """The record in a file; a call that changes something reads all of them twice."""
+    return record.guest(files.parse_json(data, path))
 
 
 def _unreadable(path: Path, error: VserverError) -> VserverError:
