@@ -267,7 +267,10 @@ def test_a_crash_at_any_point(bare: SystemdHost) -> None:
         call(host, **options)
         passed = points(host)
         assert len(passed) >= 3 and in_order(host, *wanted)
+        # The first and the last time that it comes by each.
         for number, point in enumerate(passed, 1):
+            if point in passed[: number - 1] and point in passed[number:]:
+                continue
             prepare()
             invocation = show(host, EVENTS, "InvocationID")
             assert call(host, crash_at=number, **options) == {"killed": True}
