@@ -165,6 +165,17 @@ class SystemdHost:
         self.run("systemctl", "daemon-reload")
 
 
+def cloned(name: str) -> list[dict[str, object]]:
+    """Tasks of Ansible that make a guest of the template ``tiny``.
+
+    Without a limit of processes, for crun makes no groups in the hierarchies of version 1 that this host has as well.
+    """
+    return [
+        {"linux.vserver.clone": {"name": name, "template": "tiny"}},
+        {"linux.vserver.limits": {"name": name, "processes": "max"}},
+    ]
+
+
 @contextlib.contextmanager
 def booted(place: Path) -> Iterator[SystemdHost]:
     """Have such a host for a ``with`` block."""

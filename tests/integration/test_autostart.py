@@ -15,7 +15,7 @@ import pytest
 
 from . import templates
 from .guests import eventually
-from .systemd_host import SystemdHost, booted
+from .systemd_host import SystemdHost, booted, cloned
 
 #: A process 1 that says goodbye.
 INIT = ["/bin/sh", "-c", "trap 'echo bye > /bye; exit 0' TERM; while :; do sleep 0.1; done"]
@@ -60,7 +60,7 @@ def test_guests_start_and_stop_with_the_host(host: SystemdHost) -> None:
     guests = {"one": True, "two": True, "three": True, "quiet": False, "broken": True}
     host.play(
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-        *({"linux.vserver.clone": {"name": name, "template": "tiny"}} for name in guests),
+        *(task for name in guests for task in cloned(name)),
         *(
             {"linux.vserver.context": {"name": name, "init": INIT, "timeout": 10, "autostart": autostart}}
             for name, autostart in guests.items()
@@ -102,7 +102,7 @@ def test_lxcfs_dies_and_comes_back(host: SystemdHost) -> None:
     host.play(role(True))
     host.play(
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-        {"linux.vserver.clone": {"name": "one", "template": "tiny"}},
+        *cloned("one"),
         {"linux.vserver.context": {"name": "one", "init": INIT, "autostart": True, "state": "started"}},
     )
     assert "changed=0 " in host.play(role(True))

@@ -18,7 +18,7 @@ import pytest
 
 from . import templates
 from .guests import eventually
-from .systemd_host import SystemdHost, booted
+from .systemd_host import SystemdHost, booted, cloned
 
 #: A process 1 that says goodbye, reboots when /reboot is there, and powers off when /poweroff is.
 INIT = """
@@ -66,7 +66,7 @@ def host(template_cache: Path) -> Iterator[SystemdHost]:
         made.play(
             {"ansible.builtin.include_role": {"name": "linux.vserver.host"}, "vars": {"vserver_host_sysctls": {}}},
             {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-            {"linux.vserver.clone": {"name": NAME, "template": "tiny"}},
+            *cloned(NAME),
             {"linux.vserver.context": {"name": NAME, "init": ["/bin/sh", "-c", INIT], "timeout": 10}},
         )
         yield made
@@ -182,7 +182,7 @@ def test_two_at_once(stopped: SystemdHost) -> None:
 def test_a_start_that_fails_says_why_and_leaves_nothing(stopped: SystemdHost) -> None:
     host = stopped
     host.play(
-        {"linux.vserver.clone": {"name": "broken", "template": "tiny"}},
+        *cloned("broken"),
         {"linux.vserver.context": {"name": "broken", "init": ["/bin/nosuch"]}},
     )
     said = host.exec("vserver", "start", "broken")
@@ -279,7 +279,7 @@ def test_what_systemd_was_told_of_a_guest_goes_with_it(host: SystemdHost) -> Non
     name, unit = "weighed", "vserver@weighed.service"
     left = host.root / "run/systemd/system.control" / f"{unit}.d"
     host.play(
-        {"linux.vserver.clone": {"name": name, "template": "tiny"}},
+        *cloned(name),
         {"linux.vserver.context": {"name": name, "init": ["/bin/sleep", "infinity"], "timeout": 0, "state": "started"}},
     )
     # As limits.share does, where there is a controller cpu.

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from . import templates
-from .systemd_host import SystemdHost, booted
+from .systemd_host import SystemdHost, booted, cloned
 
 SLICE, GUEST = "vserver.slice", "vserver@.service"
 GUESTS, EVENTS, LXCFS = "vserver-guests.service", "vserver-events.service", "vserver-lxcfs.service"
@@ -60,7 +60,7 @@ def systemd_host(template_cache: Path) -> Iterator[SystemdHost]:
         made.play(
             {"linux.vserver.engine": {}},
             {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-            {"linux.vserver.clone": {"name": "one", "template": "tiny"}},
+            *cloned("one"),
             {"linux.vserver.context": {"name": "one", "init": ["/bin/sleep", "infinity"], "timeout": 0}},
         )
         yield made
