@@ -155,6 +155,7 @@ def take(one: Take, most: int | None, patient: bool) -> None:
     """Take one after the other, and say how many there are when there are no more: if patient, for now."""
     taken, told = 0, None
     while most is None or taken < most:
+        word = ""
         try:
             one(taken)
             taken += 1
@@ -183,7 +184,7 @@ def restless() -> NoReturn:
     """Forks and ends without pause: whoever looks sees processes that are gone, and others that are new."""
     say(0, "begins")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for _ in range(3):
+    for _time in range(3):
         if os.fork() == 0:
             break
     while True:
@@ -219,7 +220,7 @@ def eat() -> NoReturn:
 def read_again() -> NoReturn:
     """Reads a file larger than the memory it may have; says how many MiB it has read."""
     with open("/cached", "wb") as file:
-        for _ in range(CACHED):
+        for _time in range(CACHED):
             file.write(b"x" * MIB)
         os.fsync(file.fileno())
     say(0, "written")

@@ -37,7 +37,7 @@ def test_who_forks_all_the_while_is_frozen_and_killed(
     trial, slowest = Trial(RESTLESS, guests, neighbours), 0.0
     with trial.going() as (deed, quiet):
         trial.unharmed(quiet)
-        for _ in range(3):
+        for _time in range(3):
             began = time.monotonic()
             lifecycle.set_state(site, NAME, "frozen", {})
             slowest = max(slowest, time.monotonic() - began)

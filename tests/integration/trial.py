@@ -47,7 +47,7 @@ def swap(place: Path, size: int) -> Iterator[None]:
     file = place / "swap"
     file.touch(0o600)
     with file.open("wb") as stream:
-        for _ in range(size // M):
+        for _time in range(size // M):
             stream.write(bytes(M))  # a file with holes is refused
     subprocess.run(["mkswap", str(file)], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["swapon", str(file)], check=True)
