@@ -47,7 +47,7 @@ def work():
     with mmap.mmap(-1, 1 << 19) as memory:
         for page in range(0, 1 << 19, 4096):
             memory[page] = 1
-    for _ in range(20_000):
+    for _time in range(20_000):
         pass
 
 file = os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)

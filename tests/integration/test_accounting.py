@@ -126,7 +126,7 @@ ECHO = """
 import socket, sys
 with socket.create_server((sys.argv[1], 7000), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET) as own:
     print("ready", flush=True)
-    taken, _ = own.accept()
+    taken, _address = own.accept()
     size = 0
     while data := taken.recv(1 << 16):
         size += len(data)
