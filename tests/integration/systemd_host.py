@@ -133,11 +133,19 @@ class SystemdHost:
         cgroup.kill(self._group, 10)
         cgroup.remove(cgroup.layout(), _GROUP)
 
+    def command(self, *argv: str) -> list[str]:
+        """The words that run a command there."""
+        return ["nsenter", "--target", str(self._pid), "--all", "--", *argv]
+
     def exec(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command there."""
-        command = ["nsenter", "--target", str(self._pid), "--all", "--", *argv]
         return subprocess.run(
-            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+            self.command(*argv),
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     def run(self, *argv: str) -> str:

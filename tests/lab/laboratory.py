@@ -88,7 +88,10 @@ class Lab:
         """One host of each release, host1 and so on. What was there before is gone."""
         self.down()
         shutil.rmtree(self.directory, ignore_errors=True)
-        images = {suite: image.provide(self.cache / "images", suite, self.say) for suite in sorted(set(suites))}
+        wanted = sorted(set(suites))
+        with ThreadPoolExecutor() as pool:
+            provided = pool.map(lambda suite: image.provide(self.cache / "images", suite, self.say), wanted)
+            images = dict(zip(wanted, provided))
         self.directory.mkdir(mode=0o700, parents=True)
         record = {
             f"host{index}": {
