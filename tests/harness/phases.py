@@ -115,7 +115,7 @@ def _lab(space: Workspace, log: Path) -> Iterator[dict[str, str]]:
 
     A lab that was asked for by name stays as they leave it. Another ends, and its consoles are kept with the logs.
     """
-    name = os.environ.get("VSERVER_LAB", f"tests-{os.getpid()}")
+    name = os.environ.get("VSERVER_LAB", f"{log.stem}-{os.getpid()}")
     variables = {**space.environ(), "PYTHONPATH": str(space.collections), "VSERVER_LAB": name}
     words = [str(space.python), "-m", f"{PACKAGE}.tests.lab.template"]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -213,19 +213,17 @@ SANITY = Phase(
     ),
 )
 INTEGRATION = Phase("integration", (Check("pytest integration", _integration_tests, selective=True),))
-LAB = Phase(
-    "lab",
+LAB = Phase("lab", (Check("pytest lab", _lab_tests, selective=True),))
+MOLECULE = Phase(
+    "molecule",
     (
-        Check("pytest lab", _lab_tests, selective=True),
         Check("molecule fleet", partial(_molecule, "fleet")),
         # Last, because it waits for who does integration tests.
         Check("molecule default", partial(_molecule, "default")),
     ),
 )
 
-PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION, LAB)}
-# The lab takes as long as all the others together, so it is run where it is named.
-DEFAULT = tuple(name for name in PHASES if name != "lab")
+PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION, LAB, MOLECULE)}
 # Phases of one lane run one after the other, lanes side by side, the first with the right of way: its tests look at the
 # clock. They leave half of the time of two processors to others, which is when the lab's hosts are emulated.
-LANES = (("unit", "integration"), ("sanity", "lab"))
+LANES = (("unit", "integration"), ("sanity", "lab"), ("molecule",))

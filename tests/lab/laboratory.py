@@ -129,18 +129,24 @@ class Lab:
         began = time.monotonic()
         self._cut(machine)
         self.network.add_port(machine.port)
-        warm = first_boot(self.cache / "warm", machine)
-        if accelerated() or not warm.exists:
-            machine.make_disks()
-            self._boot(machine)
-            self._add_storage(machine)
-        if not accelerated():
-            if not warm.exists:
-                self.remote.run(machine.name, "systemctl is-system-running --wait; sync")
-                self.remote.forget(machine.name)
-                warm.keep()
+        if accelerated():
+            self._first_boot(machine)
+        else:
+            warm = first_boot(self.cache / "warm", machine)
+            # Two labs at once need not boot the same machine twice.
+            with warm.locked():
+                if not warm.exists:
+                    self._first_boot(machine)
+                    self.remote.run(machine.name, "systemctl is-system-running --wait; sync")
+                    self.remote.forget(machine.name)
+                    warm.keep()
             self._resume(machine, warm)
         self.say(f"{machine.name}: up after {time.monotonic() - began:.1f} s")
+
+    def _first_boot(self, machine: Machine) -> None:
+        machine.make_disks()
+        self._boot(machine)
+        self._add_storage(machine)
 
     def _resume(self, machine: Machine, state: Saved) -> None:
         state.resume(self.network.inside)

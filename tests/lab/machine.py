@@ -84,15 +84,16 @@ class Machine:
     def kernel_arguments(self) -> str:
         # Nothing tells a guest's kernel the time of an emulated processor better than the counter it knows.
         words = ["root=/dev/vda", "rootfstype=ext4", "rw", "console=ttyS0", "quiet", "net.ifnames=0", "fsck.mode=skip"]
-        words += ["panic=-1", "tsc=reliable", "mitigations=off", "audit=0"]
+        words += ["panic=-1", "tsc=reliable", "mitigations=off", "audit=0", "init_on_alloc=0"]
         words += [f"systemd.hostname={self.name}", f"lab.number={self.number}", f"lab.key={self.key}"]
         return " ".join(words)
 
     def arguments(self, accelerate: bool) -> list[str]:
         """How to call QEMU."""
-        accelerator = "kvm" if accelerate else "tcg,thread=multi,tb-size=256"
+        # Emulated, a string instruction goes byte by byte: a kernel and a libc that do without are faster.
+        accelerator, processor = ("kvm", "max") if accelerate else ("tcg,thread=multi,tb-size=256", "max,-erms,-fsrm")
         argv = ["qemu-system-x86_64", "-name", self.name, "-machine", "q35", "-accel", accelerator]
-        argv += ["-cpu", "max", "-smp", str(self.hardware.processors), "-m", self.hardware.memory]
+        argv += ["-cpu", processor, "-smp", str(self.hardware.processors), "-m", self.hardware.memory]
         argv += ["-nodefaults", "-no-user-config", "-display", "none", "-daemonize", "-pidfile", str(self.pidfile)]
         argv += ["-chardev", f"file,id=console,append=on,path={self.console}", "-serial", "chardev:console"]
         argv += ["-qmp", f"unix:{self.socket},server=on,wait=off"]

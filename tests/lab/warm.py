@@ -9,13 +9,15 @@ a saved state depends on the processor.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,10 +48,17 @@ class Saved:
     def exists(self) -> bool:
         return self.directory.exists()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """For a ``with`` block in which nobody else makes the same state."""
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        with self.directory.with_name(f".{self.directory.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def keep(self) -> None:
         """Takes the machine's state and disks away from it; it is off afterwards."""
         place = self.directory.parent
-        place.mkdir(parents=True, exist_ok=True)
         kept.forget_old(place)
         work = Path(tempfile.mkdtemp(prefix=".warm-", dir=place))
         with Monitor(self.machine.socket) as monitor:
@@ -57,10 +66,7 @@ class Saved:
         self.machine.cut_power()
         for name, file in self.machine.disks.items():
             os.rename(file, work / f"{name}.qcow2")
-        try:
-            os.rename(work, self.directory)
-        except OSError:  # another lab was faster
-            shutil.rmtree(work)
+        os.rename(work, self.directory)
 
     def resume(self, network: tuple[str, ...]) -> None:
         """Switches the machine on as it stood, with disks of its own on top of the kept ones."""

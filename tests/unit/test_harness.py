@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.linux.vserver.tests.harness.phases import DEFAULT, LANES, PHASES
+from ansible_collections.linux.vserver.tests.harness.phases import LANES, PHASES
 from ansible_collections.linux.vserver.tests.harness.report import (
     Outcome,
     PhaseResult,
@@ -73,10 +73,6 @@ def test_every_phase_has_a_lane() -> None:
     assert sorted(name for lane in LANES for name in lane) == sorted(PHASES)
 
 
-def test_a_plain_run_leaves_out_the_lab_only() -> None:
-    assert {*DEFAULT, "lab"} == set(PHASES)
-
-
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
@@ -86,4 +82,5 @@ def test_a_plain_run_leaves_out_the_lab_only() -> None:
     ],
 )
 def test_an_expression_chooses_tests_or_names_a_scenario(expression: str | None, names: list[str]) -> None:
-    assert [check.name for check in PHASES["lab"].checks if check.wanted(expression)] == names
+    checks = [*PHASES["lab"].checks, *PHASES["molecule"].checks]
+    assert [check.name for check in checks if check.wanted(expression)] == names
