@@ -24,7 +24,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 from . import peers, templates
 from .guests import SLEEP, Guests
-from .systemd_host import SystemdHost, booted
+from .systemd_host import SystemdHost, booted, cloned
 
 ADDRESSES = ("192.0.2.21", "2001:db8:1::21")
 #: How long a whole suite may take, in seconds.
@@ -165,7 +165,8 @@ def test_lynis_finds_a_host_as_good_with_guests_as_without(plain_host: SystemdHo
     host.play(
         {"ansible.builtin.include_role": {"name": "linux.vserver.host"}},
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-        {"linux.vserver.guest": {"name": "web", "template": "tiny", "init": ["/bin/sleep", "infinity"]}},
+        *cloned("web"),
+        {"linux.vserver.context": {"name": "web", "init": ["/bin/sleep", "infinity"], "state": "started"}},
     )
     after = lynis(host.command())
     assert "active" in host.run("systemctl", "is-active", "vserver@web.service")
