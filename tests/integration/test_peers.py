@@ -152,7 +152,7 @@ def plain_host(peers_template: Path, template_cache: Path) -> Iterator[SystemdHo
     shutil.rmtree(place, ignore_errors=True)
     with booted(place) as host:
         for part in ("etc/lynis", "usr/sbin/lynis", "usr/share/lynis"):
-            (found,) = peers_template.glob(f"*/{part}")
+            (found,) = peers_template.glob(f"*/rootfs/{part}")
             copy = shutil.copytree if found.is_dir() else shutil.copy2
             copy(found, host.root / part)
         templates.tiny_tree(host.root / "srv/tree", ["sleep"])
