@@ -52,9 +52,10 @@ class Play:
     def changes(self, host: str) -> int:
         """How many tasks changed something, of a run that has to have succeeded."""
         assert self.ends() == 0, self.said
-        found = re.search(rf"^{host} .* changed=(\d+) ", self.said, re.MULTILINE)
+        # Each playbook ends with the sums so far.
+        found = re.findall(rf"^{host} .* changed=(\d+) ", self.said, re.MULTILINE)
         assert found, self.said
-        return int(found[1])
+        return int(found[-1])
 
 
 def begin(
@@ -68,4 +69,4 @@ def begin(
 
 def inside(lab: Lab, host: str, guest: str, command: str) -> str:
     """What a shell command prints inside a guest, where it must succeed."""
-    return lab.remote.run(host, f"crun --root /run/vserver/.runtime/crun exec {guest} {command}")
+    return lab.remote.run(host, f"vserver exec {guest} -- {command}")

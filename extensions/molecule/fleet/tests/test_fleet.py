@@ -14,7 +14,7 @@ from testinfra.backend import base
 from testinfra.host import Host
 
 PATIENCE = 600.0
-RUNTIME = "crun --root /run/vserver/.runtime/crun exec %s /bin/sh -c %s"
+ENTER = "vserver exec %s -- /bin/sh -c %s"
 
 
 class InGuest(base.BaseBackend):
@@ -27,7 +27,7 @@ class InGuest(base.BaseBackend):
         super().__init__(name)
 
     def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
-        return self._outside.run(RUNTIME, self.hostname, self.get_command(command, *args))
+        return self._outside.run(ENTER, self.hostname, self.get_command(command, *args))
 
 
 def guest(host: Host, name: str) -> Host:
@@ -140,6 +140,6 @@ def test_the_other_hosts_guest_answers(host: Host, other: int, family: str) -> N
 
 
 def test_only_guests_that_shall_run_do(host: Host) -> None:
-    assert host.run(RUNTIME, "worker", "true").succeeded
-    assert host.run(RUNTIME, "resting", "true").failed
+    assert host.run(ENTER, "worker", "true").succeeded
+    assert host.run(ENTER, "resting", "true").failed
     assert host.file("/var/lib/vserver/guests/resting").is_directory
