@@ -104,32 +104,6 @@ def test_systemds_own_tests(own: Guests) -> None:
     assert own.run("systemd", "systemctl", "is-system-running") == "running"
 
 
-@pytest.fixture(scope="module")
-def beside(site: Site, template: str) -> Iterator[Beside]:
-    """LXC's tests in one guest, Lynis in another, at the same time: neither makes use of two processors."""
-    guests = Guests(site, template)
-    try:
-        for name in ("lxc", "audited"):
-            guests.start(name, addresses=[f"192.0.2.{22 + len(name)}"])
-        for name in ("lxc", "audited"):
-            guests.wait_booted(name)
-        programs = guests.run("lxc", "sh", "-c", "ls /usr/bin/lxc-test-*").split()
-        programs = [program for program in programs if Path(program).name not in peers.LXC_SLOW]
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            lxc = pool.submit(results, guests, "lxc", programs, 1, NO_CONTAINERS)
-            yield Beside(lxc, pool.submit(lynis, guests.command("audited")))
-    finally:
-        guests.remove_all()
-
-
-def test_lxcs_own_tests(beside: Beside) -> None:
-    """Most make containers, inside a guest."""
-    ended = beside.lxc.result()
-    assert len(ended) > 45
-    found = list(peers.surprises(peers.LXC, ended))
-    assert not found, "\n".join(found)
-
-
 def test_a_user_of_a_guest_has_ids_for_containers(own: Guests) -> None:
     """As long as they are among the guest's own, which distributions' defaults are not."""
     own.start("rootless", init=SLEEP)
@@ -137,12 +111,6 @@ def test_a_user_of_a_guest_has_ids_for_containers(own: Guests) -> None:
     own.run("rootless", "sh", "-c", "echo user:20000:1000 | tee /etc/subuid > /etc/subgid")
     words = ["lxc-usernsexec", "-m", "b:0:20000:1000", "--", "sh", "-c", "echo $(id -u) $(cat /proc/self/uid_map)"]
     assert own.run("rootless", "runuser", "-u", "user", "--", *words) == "0 0 20000 1000"
-
-
-def test_lynis_warns_of_nothing_in_a_guest(beside: Beside) -> None:
-    audit = beside.audit.result()
-    assert audit.warnings == frozenset()
-    assert audit.index >= HARDENING
 
 
 @pytest.fixture
@@ -252,3 +220,36 @@ def test_a_load_stays_within_its_guest(own: Guests, load: Load) -> None:
     assert used < 1.1 * load.limits["cpus"] * (passed + PERIOD)
     assert own.run("hog", "echo", "alive") == "alive"
     assert kernel_complaints() <= before
+
+
+# Last, for the engine starts guests from processes with one thread only.
+@pytest.fixture(scope="module")
+def beside(site: Site, template: str) -> Iterator[Beside]:
+    """LXC's tests in one guest, Lynis in another, at the same time: neither makes use of two processors."""
+    guests = Guests(site, template)
+    try:
+        for name in ("lxc", "audited"):
+            guests.start(name, addresses=[f"192.0.2.{22 + len(name)}"])
+        for name in ("lxc", "audited"):
+            guests.wait_booted(name)
+        programs = guests.run("lxc", "sh", "-c", "ls /usr/bin/lxc-test-*").split()
+        programs = [program for program in programs if Path(program).name not in peers.LXC_SLOW]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            lxc = pool.submit(results, guests, "lxc", programs, 1, NO_CONTAINERS)
+            yield Beside(lxc, pool.submit(lynis, guests.command("audited")))
+    finally:
+        guests.remove_all()
+
+
+def test_lxcs_own_tests(beside: Beside) -> None:
+    """Most make containers, inside a guest."""
+    ended = beside.lxc.result()
+    assert len(ended) > 45
+    found = list(peers.surprises(peers.LXC, ended))
+    assert not found, "\n".join(found)
+
+
+def test_lynis_warns_of_nothing_in_a_guest(beside: Beside) -> None:
+    audit = beside.audit.result()
+    assert audit.warnings == frozenset()
+    assert audit.index >= HARDENING

@@ -28,6 +28,9 @@ _DELEGATED = ("", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
 #: What that may make below: no path longer than PATH_MAX, by names of 255 bytes, and no more than can be listed.
 _BOUNDS = {"cgroup.max.depth": 15, "cgroup.max.descendants": 10_000}
 
+#: How long a process that has been killed may take to leave its group, in seconds.
+_LEAVING = 5.0
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -294,7 +297,19 @@ def remove(where: Layout, group: str) -> None:
     for top in where.tops:
         for path in below(top / group):
             with contextlib.suppress(FileNotFoundError):
-                path.rmdir()
+                _remove_empty(path)
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a group, once those who have been killed in it are gone; that takes them a moment."""
+    deadline = time.monotonic() + _LEAVING
+    while True:
+        try:
+            return path.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.002)
 
 
 def remove_if_empty(tops: Iterable[Path], group: str) -> None:
