@@ -222,7 +222,6 @@ def test_a_load_stays_within_its_guest(own: Guests, load: Load) -> None:
     assert kernel_complaints() <= before
 
 
-# Last, for the engine starts guests from processes with one thread only.
 @pytest.fixture(scope="module")
 def beside(site: Site, template: str) -> Iterator[Beside]:
     """LXC's tests in one guest, Lynis in another, at the same time: neither makes use of two processors."""

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import files
@@ -68,21 +68,20 @@ def _run(
     name: str,
     attempt: str,
     arguments: Sequence[str],
-    inside: AbstractContextManager[None] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> None:
-    """Call the runtime, which begins with this process ``inside``."""
+    """Call the runtime, whose process does ``before`` first."""
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
     try:
-        with inside or contextlib.nullcontext():
-            running = subprocess.Popen(
-                command(site, path, log, *arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        with running:
+        with subprocess.Popen(
+            command(site, path, log, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=before,
+        ) as running:
             said = _hear(running)
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
@@ -111,9 +110,10 @@ def start(site: Site, path: str, name: str, pid: int) -> None:
     """Have the created container's process 1, ``pid``, execute the guest's init.
 
     In the guest's time: a runtime knows process 1 by when it started, which each time namespace counts from elsewhere.
+    The runtime's process enters it, for a caller with other threads, or one that has just begun a program, cannot.
     """
-    inside = namespace.time_of(pid) if namespace.has_time() else None
-    _run(site, path, name, "start", ["start", name], inside)
+    before = functools.partial(namespace.enter, pid, "time", namespace.CLONE_NEWTIME) if namespace.has_time() else None
+    _run(site, path, name, "start", ["start", name], before)
 
 
 def delete(site: Site, name: str) -> None:

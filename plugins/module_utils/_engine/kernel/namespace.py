@@ -111,28 +111,6 @@ def _back(clock: int) -> str:
     return "{} {}".format(*divmod(_BEGIN - time.clock_gettime_ns(clock), 1_000_000_000))
 
 
-@contextlib.contextmanager
-def time_of(pid: int) -> Iterator[None]:
-    """Be in the time namespace of process ``pid`` for a ``with`` block, which begins a program and looks at no clock.
-
-    A child that enters it would be a fork, after which all that is written to is copied. The caller has one thread.
-    Raises OSError.
-    """
-    before = os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        its = os.open(f"/proc/{pid}/ns/time", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _change_time(its, f"enter the time namespace of process {pid}")
-        finally:
-            os.close(its)
-        try:
-            yield
-        finally:
-            _change_time(before, "return to the own time namespace")
-    finally:
-        os.close(before)
-
-
 def become_root(user: int) -> None:
     """Join a user namespace, given as a descriptor, and be its root. Raises OSError."""
     check(libc.setns(user, CLONE_NEWUSER), "enter the user namespace")
