@@ -22,13 +22,13 @@ STATE, RUN = Path("/var/lib/vserver"), Path("/run/vserver")
 
 
 def traces(online: Sequence[str]) -> set[str]:
-    """What quickstart could leave on the host, but for what is remembered of it until its reboot."""
+    """What quickstart could leave on the host."""
     addresses = subprocess.run([*online, "ip", "-o", "address"], capture_output=True, text=True, check=True).stdout
     return {
         *(f"mount {line.split(' ')[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         *(f"cgroup {path}" for path in cgroup.hierarchies(cgroup.layout(), "vserver")),
         *(" ".join(line.split()[1:4]) for line in addresses.splitlines()),
-        *(f"file {place / name}" for place in (STATE, RUN) for name in os.listdir(place) if name != ".overlay.json"),
+        *(f"file {place / name}" for place in (STATE, RUN) for name in os.listdir(place)),
         *(f"file {program}" for program in [str(Site().program)] if os.path.exists(program)),
     }
 

@@ -74,28 +74,19 @@ def _run(
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
     try:
-        with subprocess.Popen(
+        result = subprocess.run(
             command(site, path, log, *arguments),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
+            timeout=_TIMEOUT,
+            check=False,
             preexec_fn=before,
-        ) as running:
-            said = _hear(running)
+        )
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
-    if running.returncode:
-        raise ToolFailed(f"{attempt} guest {name}", why=log_errors(log) or said.strip() or "no reason given")
-
-
-def _hear(running: subprocess.Popen[str]) -> str:
-    """What a call of the runtime writes to its standard error until it ends; it does not outlive this."""
-    try:
-        return running.communicate(timeout=_TIMEOUT)[1]
-    except BaseException:
-        running.kill()
-        raise
+    if result.returncode:
+        raise ToolFailed(f"{attempt} guest {name}", why=log_errors(log) or result.stderr.strip() or "no reason given")
 
 
 def log_errors(log: Path) -> str:

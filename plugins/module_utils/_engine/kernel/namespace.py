@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import mmap
 import os
 import signal
@@ -18,8 +17,6 @@ from . import capability
 from .syscall import check, libc, prctl
 
 _CLONE_VM, _STACK = 0x100, 1 << 16
-#: How long a program that has begun may take to leave the memory of who began it, in seconds.
-_LEAVING = 10.0
 _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 28, 1 << 2
 
 #: What a clock shows as a time namespace begins, in nanoseconds: ten ticks. A process that has started in the first one
@@ -82,28 +79,14 @@ def begin_time() -> None:
                 file.write(f"boottime {_back(time.CLOCK_BOOTTIME)}\n")
             new = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            _change_time(before, "stay in the time namespace")
+            check(libc.setns(before, CLONE_NEWTIME), "stay in the time namespace")
             raise
         try:
-            _change_time(new, "enter the time namespace")
+            check(libc.setns(new, CLONE_NEWTIME), "enter the time namespace")
         finally:
             os.close(new)
     finally:
         os.close(before)
-
-
-def _change_time(namespace: int, attempt: str) -> None:
-    """Be in another time namespace, given as a descriptor.
-
-    The kernel wants nobody else on the caller's memory (EUSERS; kernel/time/namespace.c, timens_install). A program
-    that the caller has begun leaves it a moment after vfork(2) has returned: this waits for that. Raises OSError.
-    """
-    deadline = time.monotonic() + _LEAVING
-    while libc.setns(namespace, CLONE_NEWTIME) < 0:
-        number = ctypes.get_errno()
-        if number != errno.EUSERS or time.monotonic() > deadline:
-            raise OSError(number, f"{attempt}: {os.strerror(number)}")
-        time.sleep(0.0005)
 
 
 def _back(clock: int) -> str:
