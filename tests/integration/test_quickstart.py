@@ -35,8 +35,9 @@ def traces(online: Sequence[str]) -> set[str]:
 
 def test_quickstart(tmp_path: Path, online: tuple[str, ...]) -> None:
     for name in ("web1", "web2"):
-        taken = cgroup.hierarchies(cgroup.layout(), f"vserver/{name}")
-        assert not taken, f"this machine runs a guest {name} of its own; destroy it first"
+        groups = cgroup.hierarchies(cgroup.layout(), f"vserver/{name}")
+        busy = [pid for group in groups for pid in cgroup.processes(group)]
+        assert not busy, f"this machine runs a guest {name} of its own; destroy it first"
     clone = tmp_path / "clone"
     shutil.copytree(REPOSITORY, clone, symlinks=True, ignore=shutil.ignore_patterns(".git", ".quickstart", ".cache"))
     before = traces(online)

@@ -130,13 +130,14 @@ class Containers:
 
     def __init__(self, runtime: str, directory: Path) -> None:
         self.runtime, self.directory = runtime, directory
+        self.groups = f"vserver-test-seccomp-{secrets.token_hex(4)}"
 
     def answers(self, calls: list[Call], filtered: bool = True) -> list[int]:
         bundle = self.directory / secrets.token_hex(4)
         (bundle / "root").mkdir(parents=True)
         kept = held()
         namespaces = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]
-        linux: dict[str, Any] = {"namespaces": namespaces, "cgroupsPath": f"/vserver-test-seccomp-{bundle.name}"}
+        linux: dict[str, Any] = {"namespaces": namespaces, "cgroupsPath": f"/{self.groups}-{bundle.name}"}
         if filtered:
             linux["seccomp"] = seccomp.profile(MACHINE)
         config = {
@@ -323,5 +324,5 @@ def test_what_a_distribution_needs_is_allowed(containers: Containers) -> None:
 
 def test_groups_of_the_containers_are_gone(containers: Containers) -> None:
     containers.answers([("native", number_of("getpid"), ())])
-    left = [path for path, _ignored, _ignored in os.walk("/sys/fs/cgroup") if "vserver-test-seccomp" in path]
+    left = [path for path, _ignored, _ignored in os.walk("/sys/fs/cgroup") if containers.groups in path]
     assert left == []

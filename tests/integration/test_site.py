@@ -188,9 +188,8 @@ def test_status_is_one_table(fleet: Fleet) -> None:
     assert len({len(row[: heading.index("STATE")]) for row in rows}) == 1
     found = {row.split()[1]: (row.split()[0], row[heading.index("STATE") :].split()[0]) for row in rows}
     assert found["web101"] == ("host1", "running") and found["web102"] == ("host1", "frozen")
-    assert [row.split() for row in rows if row.startswith("silent")] == [
-        ["silent", *"----"[:3], "no", "answer", *"----"]
-    ]
+    (words,) = [row.split() for row in rows if row.startswith("silent")]
+    assert words[:6] == ["silent", "-", "-", "-", "no", "answer"] and set(words[6:]) == {"-"}
     assert len(rows) == len(HOST1) + 1
     (fleet.place / "inventory" / "none.yml").write_text("{}")
     fleet.play("thaw", "--limit", "web102")
@@ -207,7 +206,7 @@ def test_rebuild(fleet: Fleet) -> None:
         (fleet.site.guest(guest["name"]) / "root/upper/srv").mkdir()
         (fleet.site.guest(guest["name"]) / "root/upper/srv/data").write_text(guest["name"])
         (fleet.site.guest(guest["name"]) / "root/upper/lost").write_text("")
-    assert fleet.play("rebuild", *limit) == {"web101": 0}
+    assert fleet.play("rebuild", *limit, "--diff") == {"web101": 0}, fleet.said
     refreshed = catalog.recorded(fleet.site, "debian-12")
     assert refreshed is not None
     catalog.ensure(fleet.site, refreshed, refresh=True)

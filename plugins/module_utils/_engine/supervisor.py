@@ -156,9 +156,11 @@ def _create(order: Order) -> int | Refusal:
 def _follow(order: Order, ended: Running, status: int) -> None:
     """Have a process clean up behind a guest, boot it again if it rebooted, and then be its supervisor.
 
-    Nothing is left to do when somebody has stopped or restarted the guest. Raises :class:`~.errors.Busy` while somebody
-    else is at work on it.
+    Nothing is left to do when somebody has stopped or restarted the guest; nor is its lock asked for then, which may
+    have gone with the guest. Raises :class:`~.errors.Busy` while somebody else is at work on it.
     """
+    if not _still_ours(order.site, ended):
+        return
     try:
         with store.lock_guest(order.site, ended.guest.name, patience=0):
             if _still_ours(order.site, ended) and os.fork() == 0:  # the child has the lock as well, and keeps it
