@@ -82,11 +82,16 @@ def group(host: Host, name: str) -> str:
         ("web", "pids.max", "200"),
         ("worker", "cpu.max", "50000 100000"),
         ("classic", "pids.max", "50"),
-        ("bare", "pids.max", "max"),
     ],
 )
 def test_guests_are_within_their_limits(host: Host, name: str, file: str, value: str) -> None:
     assert host.file(f"{group(host, name)}/{file}").content_string.strip() == value
+
+
+def test_a_guest_without_limits_has_a_share_of_the_hosts_processes(host: Host) -> None:
+    most = min(host.sysctl("kernel.threads-max"), host.sysctl("kernel.pid_max"))
+    allowed = int(host.file(f"{group(host, 'bare')}/pids.max").content_string)
+    assert allowed == pytest.approx(0.15 * most, rel=0.01)
 
 
 def status(host: Host, name: str) -> dict[str, str]:
