@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import files
@@ -68,20 +67,19 @@ def _run(
     name: str,
     attempt: str,
     arguments: Sequence[str],
-    before: Callable[[], None] | None = None,
+    way: Sequence[str] = (),
 ) -> None:
-    """Call the runtime, whose process does ``before`` first."""
+    """Call the runtime by way of a program that enters somewhere first."""
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
     try:
         result = subprocess.run(
-            command(site, path, log, *arguments),
+            [*way, *command(site, path, log, *arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
             check=False,
-            preexec_fn=before,
         )
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
@@ -101,10 +99,11 @@ def start(site: Site, path: str, name: str, pid: int) -> None:
     """Have the created container's process 1, ``pid``, execute the guest's init.
 
     In the guest's time: a runtime knows process 1 by when it started, which each time namespace counts from elsewhere.
-    The runtime's process enters it, for a caller with other threads, or one that has just begun a program, cannot.
+    Of a program executed for that, because a caller with other threads cannot enter it, and a fork of a large caller
+    takes longer.
     """
-    before = functools.partial(namespace.enter, pid, "time", namespace.CLONE_NEWTIME) if namespace.has_time() else None
-    _run(site, path, name, "start", ["start", name], before)
+    way = ["nsenter", f"--time=/proc/{pid}/ns/time", "--"] if namespace.has_time() else []
+    _run(site, path, name, "start", ["start", name], way)
 
 
 def delete(site: Site, name: str) -> None:
