@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a command that makes guests where it cannot touch the machine's own.
 
-Called in new mount and network namespaces: confine.py STATE COMMAND... puts private directories of STATE over the
-places where guests live and writable layers over those where programs are installed, runs the command, and afterwards
-ends every process that is still in this network namespace.
+Called in new mount and network namespaces: confine.py STATE COMMAND... puts private file systems over the places where
+guests live and writable layers over those where programs are installed, all of it in STATE but what a reboot ends, runs
+the command, and afterwards ends every process that is still in this network namespace.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-# Where guests live, and the private directory of the run that stands there instead.
-PRIVATE = {"/var/lib/vserver": "lib", "/run/vserver": "run"}
+# Where guests live, until they are removed and until the host reboots: in memory, as /run is.
+KEPT, VOLATILE = "/var/lib/vserver", "/run/vserver"
 # Where something gets installed: the run sees what is there, and what it changes stays in STATE.
 COVERED = {"/usr/sbin": "sbin", "/usr/share/man": "man", "/usr/share/bash-completion": "completion"}
 # Exit status for a command that succeeded and left processes behind.
@@ -54,10 +54,10 @@ def clear() -> dict[int, str]:
 
 def main(state: Path, command: list[str]) -> int:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    for place, name in PRIVATE.items():
-        private = state / name
-        private.mkdir(mode=0o700, parents=True)
-        subprocess.run(["mount", "--bind", str(private), place], check=True)
+    private = state / "lib"
+    private.mkdir(mode=0o700, parents=True)
+    subprocess.run(["mount", "--bind", str(private), KEPT], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "vserver-tests", VOLATILE], check=True)
     for place, name in COVERED.items():
         if not Path(place).is_dir():
             continue

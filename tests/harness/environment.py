@@ -309,7 +309,7 @@ def confined(space: Workspace) -> Iterator[tuple[list[str], dict[str, str]]]:
     One such command at a time: control groups are not part of the namespaces, so two would meet in them.
     """
     with locked(space.cache / "integration.lock"):
-        made = [Path(place) for place in confine.PRIVATE if not Path(place).exists()]
+        made = [Path(place) for place in (confine.KEPT, confine.VOLATILE) if not Path(place).exists()]
         for place in made:
             place.mkdir(mode=0o700, parents=True)
         # The machine's own network, for what has to fetch something.
