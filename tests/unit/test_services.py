@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import (
+    holdings,
     service,
     service_sockets,
     services,
@@ -198,7 +199,7 @@ def test_an_address_belongs_to_one_unless_both_say_so() -> None:
     guest = guest.with_section("context", dataclasses.replace(guest.context, xid=259))
     shared = guest.with_section("binding", dataclasses.replace(guest.binding, shared=True))
     same, loop = Binding(("192.0.2.1/32", "192.0.2.2/32")), Binding(("127.1.3.1/32",), shared=True)
-    assert binding.taken_from(guest, same) == {"192.0.2.1"}
-    assert binding.taken_from(shared, same) == binding.taken_from(guest, dataclasses.replace(same, shared=True))
-    assert not binding.taken_from(shared, dataclasses.replace(same, shared=True))
-    assert binding.taken_from(shared, loop) == {"127.1.3.1"}
+    assert holdings.taken_from(guest, same) == {"192.0.2.1"}
+    assert holdings.taken_from(shared, same) == holdings.taken_from(guest, dataclasses.replace(same, shared=True))
+    assert not holdings.taken_from(shared, dataclasses.replace(same, shared=True))
+    assert holdings.taken_from(shared, loop) == {"127.1.3.1"}

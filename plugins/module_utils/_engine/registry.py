@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from . import running, store
+from . import holdings, running, store
 from .errors import Conflict, VserverError
-from .facets import binding
 from .model import XID_AUTO_MAX, XID_AUTO_MIN, Guest
 from .site import Site
 
@@ -32,7 +31,7 @@ class Registry:
             self._hold(guest)
 
     def _hold(self, guest: Guest) -> None:
-        for what in _claims(guest):
+        for what in holdings.of(guest):
             self._holders.setdefault(what, set()).add(guest.name)
 
     def names(self) -> list[str]:
@@ -47,7 +46,7 @@ class Registry:
 
     def rivals(self, guest: Guest) -> list[Guest]:
         """The other guests that have, or had, something that ``guest`` asks for: its xid, or one of its addresses."""
-        names = {name for what in _claims(guest) for name in self._holders.get(what, ())} - {guest.name}
+        names = {name for what in holdings.of(guest) for name in self._holders.get(what, ())} - {guest.name}
         return [each for name in sorted(names) for each in self._both(name)]
 
     def _both(self, name: str) -> list[Guest]:
@@ -90,8 +89,3 @@ def _in_force(site: Site, names: Iterable[str]) -> Iterator[tuple[str, Guest]]:
             now = running.found(site, name)
             if now is not None:
                 yield name, now.guest
-
-
-def _claims(guest: Guest) -> set[int | str]:
-    """The guest's xid, and what its binding holds (pure)."""
-    return {guest.xid, *binding.held(guest)}

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import service, service_sockets, service_target, store, systemd
+from . import holdings, service, service_sockets, service_target, store, systemd
 from .chbind import attach as binding_attach
 from .chbind.policy import BindingPolicy, policy_of
 from .errors import Conflict, InvalidInput, Unsupported, VserverError
@@ -166,7 +166,7 @@ def _refuse_triggered(site: Site, unit: Unit) -> None:
 
 def _refuse_contested(site: Site, wanted: Service) -> None:
     for guest in store.load_all(site).known:
-        taken = binding.taken_from(guest, wanted.binding)
+        taken = holdings.taken_from(guest, wanted.binding)
         if taken:
             raise Conflict(
                 f"bind {wanted.kind} {wanted.name} to {', '.join(sorted(taken))}",

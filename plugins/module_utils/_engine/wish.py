@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidInput
-from .facets.binding import plain
 from .facets.order import FACETS
+from .holdings import plain
 from .model import Guest, check_name
 
 STATES = ("present", "started", "stopped", "restarted", "frozen", "absent")

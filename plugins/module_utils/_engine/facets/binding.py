@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import host_addresses, ping, running
-from .. import service as bound_services
+from .. import address_list, holdings, host_addresses, ping, running
 from ..chbind import attach as binding_attach
 from ..chbind import steering as binding_steering
 from ..chbind import trial
-from ..chbind.policy import ADDRESSES_MAX, LOOPBACKS, BindingPolicy, Interface, loopback_addresses, policy_of
-from ..errors import Conflict, InvalidInput, Unsupported, VserverError
+from ..chbind.policy import LOOPBACKS, BindingPolicy, policy_of
+from ..errors import InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
 from ..kernel import address, cgroup
 from ..limits import socket_counter
@@ -32,11 +30,10 @@ from ..site import Site
 
 _NETWORKS = ("bound", "host")
 _FIELDS = tuple(field.name for field in dataclasses.fields(Binding))
-_HOST_LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
 def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
-    """Options: ``addresses`` (see :func:`parse_addresses`) and the ``prefix`` of those that are given without one,
+    """Options: ``addresses`` (see :func:`..address_list.parse`) and the ``prefix`` of those that are given without one,
     ``interface``, ``network``, ``loopback``, ``ping``, ``multicast``, ``shared``."""
     given = {name: options[name] for name in _FIELDS if options.get(name) is not None}
     for name, choices in (("network", _NETWORKS), ("loopback", LOOPBACKS)):
@@ -46,65 +43,10 @@ def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
     if interface is not None and not (0 < len(interface) < 16 and "/" not in interface and interface.isprintable()):
         raise InvalidInput(f"interface name {interface!r} is not valid", remedy="Use 1 to 15 printable characters.")
     if "addresses" in given:
-        given["addresses"] = parse_addresses(tuple(map(str, given["addresses"])), options.get("prefix"))
+        given["addresses"] = address_list.parse(tuple(map(str, given["addresses"])), options.get("prefix"))
     elif options.get("prefix") is not None:
         raise InvalidInput("prefix is given without addresses", remedy="Give the addresses it is for as well.")
     return dataclasses.replace(recorded, **given)
-
-
-@functools.lru_cache(maxsize=4096)
-def parse_addresses(texts: tuple[str, ...], prefix: int | None = None) -> tuple[str, ...]:
-    """Each address once, as ``address/prefix`` (pure).
-
-    * texts: ``192.0.2.10``, ``192.0.2.10/24``, ``2001:db8::10/64``, or a range of either family: first and last
-      address with a hyphen between, ``192.0.2.10-192.0.2.19/24``
-    * prefix: of what is given without one; else it is a single address's, 32 or 128
-
-    Raises :class:`InvalidInput`.
-    """
-    parsed: dict[str, str] = {}
-    for text in texts:
-        for own in _expand(text.strip(), prefix):
-            host = own.ip
-            mapped = host.version == 6 and host.ipv4_mapped is not None
-            if mapped or host.is_multicast or host.is_unspecified or host in _HOST_LOOPBACK:
-                raise InvalidInput(
-                    f"address {host} cannot belong to a guest",
-                    remedy="Give an address of its own: no multicast, wildcard, mapped or host's loopback address.",
-                )
-            if str(host) in parsed:
-                raise InvalidInput(f"address {host} is given twice", remedy="Give each address once.")
-            parsed[str(host)] = str(own)
-    for version in (4, 6):
-        count = sum(ipaddress.ip_interface(text).version == version for text in parsed.values())
-        if count > ADDRESSES_MAX:
-            raise InvalidInput(
-                f"{count} addresses of IPv{version} are too many",
-                remedy=f"A guest has at most {ADDRESSES_MAX} addresses of one family.",
-            )
-    return tuple(parsed.values())
-
-
-def _expand(text: str, prefix: int | None) -> list[Interface]:
-    """The addresses that one item of the list stands for."""
-    addresses, slash, length = text.partition("/")
-    first, hyphen, last = (part.strip() for part in addresses.partition("-"))
-    suffix = f"/{length}" if slash else "" if prefix is None else f"/{prefix}"
-    try:
-        low = ipaddress.ip_interface(first + suffix)
-        high = ipaddress.ip_interface(last + suffix) if hyphen else low
-        count = int(high.ip) - int(low.ip) + 1
-    except ValueError as error:
-        raise InvalidInput(
-            f"address {text!r}{'' if slash or prefix is None else f' with prefix {prefix}'} cannot be parsed",
-            remedy="Write 192.0.2.10, 192.0.2.10/24, 2001:db8::10/64 or 192.0.2.10-192.0.2.19/24.",
-        ) from error
-    if low.version != high.version or not 0 < count <= ADDRESSES_MAX:
-        raise InvalidInput(
-            f"range {text!r} is not valid",
-            remedy=f"Write the lower address first, of one family, and at most {ADDRESSES_MAX} addresses.",
-        )
-    return [ipaddress.ip_interface(f"{low.ip + index}/{low.network.prefixlen}") for index in range(count)]
 
 
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Binding:
@@ -116,46 +58,8 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
             why="this host has no such interface",
             remedy=f"It has {', '.join(address.interfaces())}; without interface, one is found.",
         )
-    for service in bound_services.load_all(site):
-        taken = taken_from(guest, service.binding)
-        if taken:
-            raise Conflict(
-                f"bind guest {guest.name} to {', '.join(sorted(taken))}",
-                why=f"{service.kind} {service.name} of the host is bound to it",
-                remedy="Give the guest addresses of its own, or 'shared: true' to both.",
-            )
-    for other in others:
-        taken = taken_from(other, guest.binding) or (plain(other.binding) & _private(guest))
-        if taken:
-            raise Conflict(
-                f"bind guest {guest.name} to {', '.join(sorted(taken))}",
-                why=f"guest {other.name} (xid {other.xid}) has it",
-                remedy="Give each guest addresses of its own, or 'shared: true' to all that have them on purpose; "
-                "127.(xid >> 8).(xid & 255).1 is a guest's loopback and never shared.",
-            )
+    holdings.refuse_taken(site, guest, others)
     return guest.binding
-
-
-def held(guest: Guest) -> frozenset[str]:
-    """What of a guest's no other may have, or only if both share it: its addresses and private loopbacks (pure)."""
-    return plain(guest.binding) | _private(guest)
-
-
-@functools.lru_cache(maxsize=4096)
-def plain(binding: Binding) -> frozenset[str]:
-    """The binding's addresses without their prefixes (pure)."""
-    return frozenset(str(ipaddress.ip_interface(text).ip) for text in binding.addresses)
-
-
-def taken_from(guest: Guest, other: Binding) -> frozenset[str]:
-    """The addresses of another binding that are the guest's, unless both share them (pure)."""
-    both_share = guest.binding.shared and other.shared
-    return plain(other) & (_private(guest) if both_share else held(guest))
-
-
-def _private(guest: Guest) -> set[str]:
-    """The guest's private loopback addresses (pure)."""
-    return {str(private) for private in loopback_addresses(guest.xid)}
 
 
 def policy(guest: Guest) -> BindingPolicy:
