@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,27 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import (
     autostart,
+    engine_file,
+    files,
     fleet,
     info,
     lifecycle,
     metrics,
     record,
+    running,
+    service,
+    services,
     several,
     store,
     usage,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import look
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, VserverError
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import process
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Binding, Context, Guest, Root
 from ansible_collections.linux.vserver.plugins.module_utils._engine.registry import Registry
+from ansible_collections.linux.vserver.plugins.module_utils._engine.running import Running
+from ansible_collections.linux.vserver.plugins.module_utils._engine.service import Service
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog
 from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
@@ -84,6 +94,84 @@ def test_while_nothing_of_it_is_known_no_xid_is_free(site: Site) -> None:
     _destroy(site)
     with pytest.raises(Conflict, match="guest broken may have any"):
         Registry(site).free_xid()
+
+
+@pytest.fixture(name="ssh")
+def bound_ssh(site: Site) -> Path:
+    """The record of a unit of the host that is bound to addresses."""
+    service.save(site, Service("unit", "ssh.service", Binding(("198.51.100.1/32",), loopback="host")))
+    (path,) = (site.state / "bindings").iterdir()
+    return path
+
+
+def _bind(site: Site, name: str, *addresses: str, shared: bool | None = None, check: bool = False) -> bool:
+    options = {"addresses": list(addresses), "network": "host", "shared": shared}
+    return lifecycle.configure(site, name, "binding", options, check=check).changed
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_service_that_is_bound_to_who_knows_what_costs_nobody_what_he_has(site: Site, ssh: Path, check: bool) -> None:
+    for content in ("{", "{}", '{"format": 1, "binding": {"addresses": ["nonsense"]}}', '{"format": 1, "binding": []}'):
+        ssh.write_text(content)
+        _bind(site, "good1", "192.0.2.1/32", check=check)
+        _bind(site, "good2", check=check)
+        for name, addresses in (("good1", ["192.0.2.1/32", "192.0.2.9/32"]), ("new", ["198.51.100.1/32"])):
+            with pytest.raises(Conflict, match=r"unit ssh\.service of the host may have any.*service\.json.*Remove it"):
+                _bind(site, name, *addresses, check=check)
+        assert lifecycle.configure(site, "good1", "context", {"timeout": 7}, check=True).changed
+    assert not (site.guest("new") / "guest.json").exists()
+
+
+def test_of_a_newer_record_of_a_service_the_addresses_are_known(site: Site, ssh: Path) -> None:
+    noted = json.loads(ssh.read_text())
+    ssh.write_text(json.dumps({**noted, **NEWER, "binding": {**noted["binding"], "of_the_future": 1}}))
+    with pytest.raises(Conflict, match=r"unit ssh\.service of the host is bound to it"):
+        _bind(site, "good1", "198.51.100.1/32")
+    assert _bind(site, "good1", "198.51.100.2/32")
+
+
+def test_an_address_that_an_unreadable_guest_may_have_is_not_given_away(site: Site, ssh: Path) -> None:
+    """Known from its record, from its run, or not at all."""
+    with pytest.raises(Conflict, match="guest broken .* has it"):
+        _bind(site, "good1", "192.0.2.2/32")
+    assert _bind(site, "good1", "192.0.2.1/32", "192.0.2.8/32")
+    now = Running(os.getpid(), process.start_ticks(os.getpid()) or 0, "runc", "2026-01-01T00:00:00+00:00", _broken())
+    files.make_directory(site.bundle("broken"))
+    running.write(site, now)
+    _destroy(site)
+    with pytest.raises(Conflict, match="guest broken .* has it"):
+        _bind(site, "good1", "192.0.2.2/32")
+    assert _bind(site, "good1", "192.0.2.1/32", "192.0.2.9/32")
+    running.clear(site, "broken")
+    assert _bind(site, "good1", "192.0.2.9/32"), "it had that already"
+    for name in ("good1", "good2"):
+        with pytest.raises(Conflict, match=r"guest broken may have any address.*broken/guest\.json"):
+            _bind(site, name, "192.0.2.2/32")
+    with pytest.raises(Conflict, match="guest broken may have any address"):
+        services._refuse_contested(site, None, Service("unit", "a.service", Binding(("192.0.2.2/32",))))
+    kept = service.load(site, "unit", "ssh.service")
+    assert kept is not None
+    services._refuse_contested(site, kept, kept)
+
+
+def _broken() -> Guest:
+    return Guest("broken", binding=Binding(("192.0.2.2/32",)), context=Context(xid=28673))
+
+
+def test_an_address_that_was_shared_is_not_one_s_own_while_that_cannot_be_told(site: Site) -> None:
+    assert _bind(site, "good1", "192.0.2.1/32", shared=True)
+    _destroy(site)
+    with pytest.raises(Conflict, match="guest broken may have any address"):
+        _bind(site, "good1", "192.0.2.1/32", shared=False)
+    assert _bind(site, "good2", "192.0.2.3/32", shared=True)
+
+
+def test_the_program_that_an_unreadable_service_needs_stays(site: Site, ssh: Path, tmp_path: Path) -> None:
+    place = dataclasses.replace(site, program=tmp_path / "sbin" / "vserver")
+    engine_file.ensure(place)
+    ssh.write_text("{")
+    with pytest.raises(Conflict, match=r"it binds ssh\.service at each start"):
+        engine_file.absent(place)
 
 
 def test_its_template_stays(site: Site) -> None:

@@ -221,7 +221,9 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
     """
     with _locked(site, check):
         found, read = installed.read(site.program), _read_beside(site)
-        bound = [of.name for of in service.load_all(site) if of.kind == "unit"]
+        services = service.load_all(site)
+        bound = [of.name for of in services.known if of.kind == "unit"]
+        bound += [of.name for of in services.unknown if of.kind == "unit"]
         if found is not None and bound:
             raise Conflict(
                 f"remove {site.program}",

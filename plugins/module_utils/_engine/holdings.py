@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import service
 from .chbind.policy import loopback_addresses
-from .errors import Conflict
+from .errors import Conflict, VserverError
 from .model import Binding, Guest
 from .site import Site
 
@@ -49,7 +49,7 @@ def _private(guest: Guest) -> set[str]:
 def refuse_taken(site: Site, guest: Guest, others: Sequence[Guest]) -> None:
     """Raise :class:`Conflict` when an address of the guest is another's or a service's of the host, unless both share
     it."""
-    for bound in service.load_all(site):
+    for bound in service.load_all(site).known:
         taken = taken_from(guest, bound.binding)
         if taken:
             raise Conflict(
@@ -66,3 +66,19 @@ def refuse_taken(site: Site, guest: Guest, others: Sequence[Guest]) -> None:
                 remedy="Give each guest addresses of its own, or 'shared: true' to all that have them on purpose; "
                 "127.(xid >> 8).(xid & 255).1 is a guest's loopback and never shared.",
             )
+
+
+def refuse_undecided(who: str, wanted: Binding, before: Binding | None, unknown: Mapping[str, VserverError]) -> None:
+    """Raise :class:`Conflict` when ``who`` asks for an address that it does not have, which somebody may have (pure).
+
+    * before: what it has
+    * unknown: who may have any address → why that cannot be told
+    """
+    kept = plain(before) if before is not None and (wanted.shared or not before.shared) else frozenset()
+    coming = plain(wanted) - kept
+    for holder, error in unknown.items() if coming else ():
+        raise Conflict(
+            f"bind {who} to {', '.join(sorted(coming))}",
+            why=f"{holder} may have any address, for its record cannot be read ({error.what}: {error.why})",
+            remedy=error.remedy,
+        )

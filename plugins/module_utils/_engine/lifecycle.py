@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import boot, faults, info, last_end, power, running, store
+from . import boot, faults, holdings, info, last_end, power, running, store
 from .errors import Busy, Conflict, VserverError
 from .facet import Change, compare_fields
 from .facets import root
@@ -219,6 +219,8 @@ def _save(site: Site, wish: Wish, registry: Registry) -> Noted:
 def _resolved(site: Site, wish: Wish, registry: Registry, check: bool) -> Noted:
     before = registry.recorded(wish.name)
     guest = wish.parsed(before or Guest(wish.name, context=Context(xid=registry.free_xid())))
+    bound = None if before is None else before.binding
+    holdings.refuse_undecided(f"guest {wish.name}", guest.binding, bound, registry.unknown_holders())
     rivals = registry.rivals(guest)
     for name in wish.options:
         guest = guest.with_section(name, FACETS[name].resolve(site, guest, rivals, check))

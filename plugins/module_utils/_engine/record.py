@@ -14,9 +14,10 @@ import contextlib
 import dataclasses
 import ipaddress
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from .errors import InvalidInput
+from .errors import InvalidInput, VserverError
 from .model import AUTO, XID_MAX, Binding, Capabilities, Context, Guest, Limits, Root, check_name
 
 #: The newest format; it has every field there is.
@@ -101,12 +102,30 @@ def known(name: str, record: Any) -> Guest:
 
     Enough to end the guest and clear up behind it, and to keep what it holds from others.
     """
-    sections = {}
-    for facet, (kind, _read) in _SECTIONS.items():
-        names = {field.name for field in dataclasses.fields(kind)}
-        with contextlib.suppress(*DAMAGE):
-            sections[facet] = section(facet, {key: value for key, value in record[facet].items() if key in names})
-    return Guest(name, **sections)
+    sections = {facet: understood(facet, record) for facet in _SECTIONS}
+    return Guest(name, **{facet: part for facet, part in sections.items() if part is not None})
+
+
+def understood(facet: str, record: Any) -> Any | None:
+    """A section of a record, whoever wrote it, by the fields that this engine knows; None: not even that (pure)."""
+    names = {field.name for field in dataclasses.fields(_SECTIONS[facet][0])}
+    with contextlib.suppress(*DAMAGE):
+        return section(facet, {key: value for key, value in record[facet].items() if key in names})
+    return None
+
+
+def unreadable(path: Path, error: Exception, remedy: str) -> VserverError:
+    """What to raise for a record that cannot be read, by what was raised over it: OSError, :class:`VserverError`, or
+    one of :data:`DAMAGE` (pure).
+
+    * remedy: unless ``error`` has one
+    """
+    why = f"it is damaged ({type(error).__name__}: {error})"
+    if isinstance(error, OSError):
+        why = error.strerror or str(error)
+    elif isinstance(error, VserverError):
+        why, remedy = error.what if error.why is None else f"{error.what} ({error.why})", error.remedy or remedy
+    return VserverError(f"read the record {path}", why=why, remedy=remedy)
 
 
 def section(facet: str, values: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from . import holdings, running, store
+from . import holdings, running, service, store
 from .errors import Conflict, VserverError
 from .model import XID_AUTO_MAX, XID_AUTO_MIN, Guest
 from .site import Site
@@ -23,7 +23,8 @@ class Registry:
     def __init__(self, site: Site) -> None:
         records = store.load_all(site)
         self._recorded = {guest.name: guest for guest in records.known}
-        self._unreadable = {each.known.name: each.error for each in records.unreadable}
+        self._unreadable = {each.known.name: each for each in records.unreadable}
+        self._services = service.load_all(site).unknown
         self._in_force = dict(_in_force(site, self._recorded))
         #: What only one guest can have → the names of those that have, or had, it.
         self._holders: dict[int | str, set[str]] = {}
@@ -41,13 +42,30 @@ class Registry:
     def recorded(self, name: str) -> Guest | None:
         """What is recorded of guest ``name``, or None. Raises :class:`VserverError` when that cannot be read."""
         if name in self._unreadable:
-            raise self._unreadable[name]
+            raise self._unreadable[name].error
         return self._recorded.get(name)
 
     def rivals(self, guest: Guest) -> list[Guest]:
         """The other guests that have, or had, something that ``guest`` asks for: its xid, or one of its addresses."""
-        names = {name for what in holdings.of(guest) for name in self._holders.get(what, ())} - {guest.name}
+        return [other for other in self.having(holdings.of(guest)) if other.name != guest.name]
+
+    def having(self, claims: Iterable[int | str]) -> list[Guest]:
+        """The guests that have, or had, one of these: xids and addresses."""
+        names = {name for what in claims for name in self._holders.get(what, ())}
         return [each for name in sorted(names) for each in self._both(name)]
+
+    def unknown_guests(self) -> dict[str, VserverError]:
+        """Which guest may have any address → why that cannot be told; those that run tell it all the same."""
+        return {
+            f"guest {name}": each.error
+            for name, each in self._unreadable.items()
+            if not each.bound and not any(guest.binding.addresses for guest in self._both(name))
+        }
+
+    def unknown_holders(self) -> dict[str, VserverError]:
+        """The same, with services of the host."""
+        services = {f"{each.kind} {each.name} of the host": each.error for each in self._services}
+        return {**self.unknown_guests(), **services}
 
     def _both(self, name: str) -> list[Guest]:
         """Guest ``name`` as recorded, and as it runs where that is different."""

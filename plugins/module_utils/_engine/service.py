@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import files, record
-from .errors import InvalidInput, VserverError
+from .errors import VserverError
 from .kernel import cgroup
 from .model import Binding
 from .site import Site
@@ -40,34 +41,65 @@ def _file(site: Site, kind: str, name: str) -> Path:
     return _directory(site, kind) / f"{visible}.json"
 
 
+def _name(path: Path) -> str:
+    """Whose record a file is."""
+    return urllib.parse.unquote(path.name.removesuffix(".json"))
+
+
 def load(site: Site, kind: str, name: str) -> Service | None:
     """The record of a service, or None. Raises :class:`VserverError` when it cannot be read."""
-    return _read(_file(site, kind, name))
+    return _read(_file(site, kind, name), kind)
 
 
-def _read(path: Path) -> Service | None:
+def _read(path: Path, kind: str) -> Service | None:
     try:
         noted = files.read_json(path)
+        record.require_format(noted)
+        return Service(kind, _name(path), record.section("binding", noted["binding"]))
     except FileNotFoundError:
         return None
-    try:
-        record.require_format(noted)
-        return Service(noted["kind"], noted["name"], record.section("binding", noted["binding"]))
-    except InvalidInput as error:
-        raise VserverError(f"read the record {path}", why=error.what, remedy=error.remedy) from error
-    except record.DAMAGE as error:
-        raise VserverError(f"read the record {path}", why=f"it is damaged ({type(error).__name__}: {error})") from error
+    except (OSError, VserverError, *record.DAMAGE) as error:
+        raise record.unreadable(path, error, "Remove it, and bind the service again (address_binding).") from error
 
 
-def load_all(site: Site) -> list[Service]:
-    """Every recorded service, sorted by name; a cgroup that is gone is left out."""
-    found = []
+@dataclass(frozen=True)
+class Unknown:
+    """A service that is bound nobody knows to what: not even the addresses in its record are understood."""
+
+    kind: str
+    name: str
+    error: VserverError
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every recorded service, sorted by name, as far as its record is understood: newer ones too."""
+
+    known: tuple[Service, ...]
+    unknown: tuple[Unknown, ...]
+
+
+def load_all(site: Site) -> Records:
+    """Every record; that of a cgroup that is gone is left out."""
+    known, unknown = [], []
     for kind in ("unit", "cgroup"):
         for path in sorted(_directory(site, kind).glob("*.json")):
-            service = _read(path)
-            if service is not None and (kind == "unit" or (cgroup.layout().tree / service.name).is_dir()):
-                found.append(service)
-    return found
+            if kind == "cgroup" and not (cgroup.layout().tree / _name(path)).is_dir():
+                continue
+            try:
+                service = _read(path, kind)
+            except VserverError as error:
+                service = _understood(path, kind)
+                unknown += [] if service else [Unknown(kind, _name(path), error)]
+            known += [service] if service else []
+    return Records(tuple(known), tuple(unknown))
+
+
+def _understood(path: Path, kind: str) -> Service | None:
+    with contextlib.suppress(OSError, VserverError):
+        binding = record.understood("binding", files.read_json(path))
+        return None if binding is None else Service(kind, _name(path), binding)
+    return None
 
 
 def save(site: Site, service: Service) -> None:

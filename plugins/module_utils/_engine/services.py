@@ -25,6 +25,7 @@ from .host import cgroups as host_cgroups
 from .kernel import address, cgroup, sock_diag
 from .model import Binding
 from .outcome import Outcome
+from .registry import Registry
 from .service import Service
 from .site import Site
 from .systemd import Unit
@@ -47,7 +48,7 @@ def configure(
         recorded = service.load(site, kind, name)
         wanted = Service(kind, name, _parse(options, recorded))
         unit, group = _present(site, wanted, check)
-        _refuse_contested(site, wanted)
+        _refuse_contested(site, recorded, wanted)
         text = systemd.drop_in_text(name, site.program, site.state)
         before = _description(recorded)
         after = _description(wanted)
@@ -164,8 +165,11 @@ def _refuse_triggered(site: Site, unit: Unit) -> None:
             )
 
 
-def _refuse_contested(site: Site, wanted: Service) -> None:
-    for guest in store.load_all(site).known:
+def _refuse_contested(site: Site, recorded: Service | None, wanted: Service) -> None:
+    registry = Registry(site)
+    before = None if recorded is None else recorded.binding
+    holdings.refuse_undecided(f"{wanted.kind} {wanted.name}", wanted.binding, before, registry.unknown_guests())
+    for guest in registry.having(holdings.plain(wanted.binding)):
         taken = holdings.taken_from(guest, wanted.binding)
         if taken:
             raise Conflict(
@@ -219,8 +223,14 @@ def attach(site: Site, wanted: Service, group: Path) -> None:
 
 
 def _stop_steering(site: Site, gone: Service) -> None:
-    """Steer no more to the addresses of ``gone``, but for those that services of the host are still bound to."""
-    rest = [found.binding for found in service.load_all(site)]
+    """Steer no more to the addresses of ``gone``, but for those that services of the host are still bound to.
+
+    While there is one of which that is not known, all stay until the host reboots.
+    """
+    records = service.load_all(site)
+    if records.unknown:
+        return
+    rest = [found.binding for found in records.known]
     addresses = dict.fromkeys(text for own in rest for text in own.addresses)
     loopback = "host" if any(own.loopback == "host" for own in rest) else "none"
     keep = policy_of(0, [ipaddress.ip_interface(text) for text in addresses], loopback=loopback)

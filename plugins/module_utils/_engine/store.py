@@ -135,25 +135,15 @@ def load(site: Site, name: str) -> Guest | None:
         return _parsed(path.read_bytes(), path)
     except FileNotFoundError:
         return None
-    except VserverError as error:
-        raise _unreadable(path, error) from error
-    except OSError as error:
-        raise VserverError(f"read the record {path}", why=error.strerror) from error
+    except (OSError, VserverError) as error:
+        remedy = "Put a backup of it in its place, or remove its directory, with the guest's data."
+        raise record.unreadable(path, error, remedy) from error
 
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(data: bytes, path: Path) -> Guest:
     """The record in a file; a call that changes something reads all of them twice."""
     return record.guest(files.parse_json(data, path))
-
-
-def _unreadable(path: Path, error: VserverError) -> VserverError:
-    why = error.what if error.why is None else f"{error.what} ({error.why})"
-    return VserverError(
-        f"read the record {path}",
-        why=why,
-        remedy=error.remedy or "Put a backup of it in its place, or remove its directory, with the guest's data.",
-    )
 
 
 def require(site: Site, name: str) -> Guest:
@@ -166,10 +156,16 @@ def require(site: Site, name: str) -> Guest:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A guest whose record cannot be read: why, and what of it is understood all the same (:func:`.record.known`)."""
+    """A guest whose record cannot be read.
+
+    * error: why
+    * known: what of it is understood all the same (:func:`.record.known`)
+    * bound: whether its binding is among that
+    """
 
     error: VserverError
     known: Guest
+    bound: bool
 
 
 @dataclass(frozen=True)
@@ -192,17 +188,17 @@ def load_all(site: Site) -> Records:
         try:
             guest = load(site, name)
         except VserverError as error:
-            unreadable.append(Unreadable(error, _understood(site, name)))
+            unreadable.append(_understood(site, name, error))
         else:
             guests += [] if guest is None else [guest]
     return Records(tuple(guests), tuple(unreadable))
 
 
-def _understood(site: Site, name: str) -> Guest:
-    try:
-        return record.known(name, files.read_json(site.guest(name) / _RECORD))
-    except (OSError, VserverError):
-        return Guest(name)
+def _understood(site: Site, name: str, error: VserverError) -> Unreadable:
+    noted = None
+    with contextlib.suppress(OSError, VserverError):
+        noted = files.read_json(site.guest(name) / _RECORD)
+    return Unreadable(error, record.known(name, noted), record.understood("binding", noted) is not None)
 
 
 def save(site: Site, guest: Guest) -> None:
