@@ -29,7 +29,7 @@ options:
   state:
     description:
       - V(present) has the program there, as this version of the collection makes it.
-      - V(absent) removes it.
+      - V(absent) removes it. It fails while units of M(linux.vserver.host_units) or bound ones run it.
       - A program of that name from somewhere else is never touched; the task fails.
     type: str
     choices:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -19,10 +20,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, files
+from ansible_collections.linux.vserver.plugins.module_utils._engine import (
+    engine_file,
+    files,
+    systemd,
+    unit_files,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import manual
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, Unsupported
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+from ansible_collections.linux.vserver.plugins.module_utils._engine.unit_files import Wishes
 
 
 @pytest.fixture
@@ -214,6 +221,23 @@ def test_it_goes_with_its_page_and_stays_away(site: Site) -> None:
     engine_file.ensure(site)
     assert engine_file.absent(site).changed and not site.program.exists() and not site.manual.exists()
     assert not engine_file.absent(site).changed
+
+
+def test_it_stays_while_units_of_ours_run_it(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "UNITS", tmp_path)
+    engine_file.ensure(site)
+
+    def write(texts: dict[str, str | None]) -> None:
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text or "")
+
+    write(unit_files.texts(site, Wishes(events=True), "0123456789ab"))
+    with pytest.raises(Conflict, match=r"vserver@\.service, vserver-events\.service, vserver-guests\.service run it"):
+        engine_file.absent(site)
+    assert engine_file.absent(site, check=True).changed, "check mode cannot know who removes them before"
+    write(unit_files.texts(dataclasses.replace(site, program=Path("/of/another")), Wishes(), "0123456789ab"))
+    (tmp_path / "vserver-events.service").write_text(f"[Service]\nExecStart={site.program} events\n")
+    assert engine_file.absent(site).changed and not site.program.exists()
 
 
 @pytest.mark.parametrize("what", ["manual", "completion"])

@@ -26,7 +26,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from . import files, installed, service, store
+from . import files, host_units, installed, service, store
 from .cli import manual
 from .errors import Conflict, Unsupported
 from .installed import MARK, Description
@@ -217,7 +217,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 def absent(site: Site, *, check: bool = False) -> Outcome:
     """Have no engine at ``site.program``; the directories stay, with what is in them.
 
-    Raises :class:`Conflict` when another program is there, or when a bound unit needs it.
+    Raises :class:`Conflict` when another program is there, or when a unit needs it: a bound one, or one of ours.
     """
     with _locked(site, check):
         found, read = installed.read(site.program), _read_beside(site)
@@ -229,6 +229,13 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
                 f"remove {site.program}",
                 why=f"it binds {', '.join(bound)} at each start",
                 remedy="Let those units use every address first (address_binding with state absent).",
+            )
+        units = host_units.running_program(site)
+        if found is not None and units and not check:  # check mode cannot know who removes them before
+            raise Conflict(
+                f"remove {site.program}",
+                why=f"{', '.join(units)} run it",
+                remedy="Remove those units first (host_units with state absent, once all guests are stopped).",
             )
         before: dict[str, Any] = {} if found is None else asdict(found[0])
         before.update({key: str(_places(site)[key]) for key in read})

@@ -75,6 +75,12 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
         return _change(site, before, wanted, check)
 
 
+def running_program(site: Site) -> list[str]:
+    """The names of our units that run ``site.program``; the caller holds the lock "engine", under which they change."""
+    texts = {name: _read(_path(name)) or "" for name in unit_files.texts(site, Wishes(), "")}
+    return [name for name, text in texts.items() if _is_ours(text) and f"{site.program} " in text]
+
+
 @contextlib.contextmanager
 def _locked(site: Site, check: bool) -> Iterator[None]:
     """Neither the units nor the program change meanwhile; check mode writes nothing."""
@@ -151,7 +157,7 @@ def _observe(site: Site, wanted: Mapping[str, State]) -> dict[str, State]:
     for name, state in wanted.items():
         path, standing = _path(name), known.get(name)
         text, others = _read(path), None
-        if text is not None and unit_files.MARK not in text.partition("\n")[0]:
+        if text is not None and not _is_ours(text):
             text, others = None, str(path)
         elif standing is not None and standing.source is not None and standing.source.startswith(_BEFORE_OURS):
             others = standing.source
@@ -169,6 +175,10 @@ def _observe(site: Site, wanted: Mapping[str, State]) -> dict[str, State]:
             or (text is not None and standing is not None and standing.source is None),
         )
     return found
+
+
+def _is_ours(text: str) -> bool:
+    return unit_files.MARK in text.partition("\n")[0]
 
 
 def _read(path: Path) -> str | None:
