@@ -51,6 +51,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+restart_required:
+  description: Whether C(vserver-events.service), which runs all the time, is still to be restarted for this version.
+    Module M(linux.vserver.host_units) does so. Check mode foretells it.
+  returned: success
+  type: bool
+restart_reasons:
+  description: Why, in sentences.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - vserver-events.service runs another version until module host_units, or role host, restarts it
 engine:
   description: The program.
   returned: success

@@ -240,6 +240,20 @@ def test_it_stays_while_units_of_ours_run_it(site: Site, tmp_path: Path, monkeyp
     assert engine_file.absent(site).changed and not site.program.exists()
 
 
+def test_who_runs_another_version_is_told(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "UNITS", tmp_path)
+    version = engine_file.ensure(site).subject["version"]
+
+    def told(of: str, *, events: bool = True) -> list[tuple[str, ...]]:
+        text = unit_files.texts(site, Wishes(events=True), of)["vserver-events.service"] if events else None
+        (tmp_path / "vserver-events.service").write_text(text or "")
+        return [engine_file.ensure(site, check=check).restart_required for check in (True, False)]
+
+    assert told(version) == told("another", events=False) == [(), ()]
+    (reason,) = set(told("0123456789ab"))
+    assert "vserver-events.service runs another version" in reason[0]
+
+
 @pytest.mark.parametrize("what", ["manual", "completion"])
 def test_a_page_of_another_program_is_never_touched(site: Site, what: str) -> None:
     path: Path = getattr(site, what)

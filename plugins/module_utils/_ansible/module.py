@@ -56,7 +56,7 @@ def perform(
     for text in (*outcome.warnings, *(_another_program() if about == "guest" else ())):
         module.warn(text)
     result: dict[str, Any] = {"changed": outcome.changed, about: outcome.subject}
-    if about in ("guest", "service"):
+    if about in ("guest", "service", "engine"):
         result["restart_required"] = bool(outcome.restart_required)
         result["restart_reasons"] = list(outcome.restart_required)
     if module._diff:

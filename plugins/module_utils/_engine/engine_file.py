@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -22,7 +23,6 @@ import stat
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,7 @@ def interpreter() -> str:
 def ensure(site: Site, *, check: bool = False) -> Outcome:
     """Have the engine of this very source at ``site.program``, with what belongs to it.
 
+    Who is to be restarted for it afterwards is told, and left alone: that is done by whoever has the units.
     Raises :class:`Conflict` when another program is there, and :class:`VserverError` when it cannot be written.
     """
     of = sources()
@@ -153,21 +154,23 @@ def ensure(site: Site, *, check: bool = False) -> Outcome:
     content, beside = build(of, wanted.python), _beside(site, wanted.version)
     with _locked(site, check):
         found, read = installed.read(site.program), _read_beside(site)
-        before: dict[str, Any] = {} if found is None else asdict(found[0])
+        before: dict[str, Any] = {} if found is None else dataclasses.asdict(found[0])
         if found is not None and found[0] == wanted and _meaning(found[1]) != _meaning(content):
             before["version"] += ", altered"
         for key, data in read.items():
             path = str(_places(site)[key])
             before[key] = path if data == beside.get(key) else f"{path}, altered"
         before["directories"] = [str(path) for path in _directories(site) if _is_private(path)]
-        after = {**asdict(wanted), **{key: str(_places(site)[key]) for key in beside}}
+        after = {**dataclasses.asdict(wanted), **{key: str(_places(site)[key]) for key in beside}}
         after["directories"] = [str(path) for path in _directories(site)]
         if not check and before != after:
             store.prepare(site)
             _write(site.program, content, _MODE)
             for key, data in beside.items():
                 _write(_places(site)[key], data, _BESIDE_MODE)
-    return _outcome(site, before, after)
+        waiting = host_units.outdated(site, wanted.version)
+    reasons = (f"{name} runs another version until module host_units, or role host, restarts it" for name in waiting)
+    return dataclasses.replace(_outcome(site, before, after), restart_required=tuple(reasons))
 
 
 def _directories(site: Site) -> tuple[Path, ...]:
@@ -237,7 +240,7 @@ def absent(site: Site, *, check: bool = False) -> Outcome:
                 why=f"{', '.join(units)} run it",
                 remedy="Remove those units first (host_units with state absent, once all guests are stopped).",
             )
-        before: dict[str, Any] = {} if found is None else asdict(found[0])
+        before: dict[str, Any] = {} if found is None else dataclasses.asdict(found[0])
         before.update({key: str(_places(site)[key]) for key in read})
         for path in _paths(site) if before and not check else ():
             with contextlib.suppress(FileNotFoundError):
@@ -263,7 +266,7 @@ def _locked(site: Site, check: bool) -> Iterator[None]:
 
 
 def _outcome(site: Site, before: Mapping[str, Any], after: Mapping[str, Any]) -> Outcome:
-    order = (*(field.name for field in fields(Description)), *_places(site), "directories")
+    order = (*(field.name for field in dataclasses.fields(Description)), *_places(site), "directories")
     keys = [key for key in order if before.get(key) != after.get(key)]
     return Outcome(
         bool(keys),

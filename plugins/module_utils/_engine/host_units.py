@@ -81,6 +81,13 @@ def running_program(site: Site) -> list[str]:
     return [name for name, text in texts.items() if _is_ours(text) and f"{site.program} " in text]
 
 
+def outdated(site: Site, version: str) -> list[str]:
+    """Those of them that have been started for another version of the program, and run all the time."""
+    events = unit_files.service(site, "events")
+    text = _read(_path(events)) if events in running_program(site) else None
+    return [] if text is None or unit_files.is_for(text, site, version) else [events]
+
+
 @contextlib.contextmanager
 def _locked(site: Site, check: bool) -> Iterator[None]:
     """Neither the units nor the program change meanwhile; check mode writes nothing."""

@@ -141,10 +141,18 @@ WantedBy={TARGET}
 """
 
 
+def _version_line(site: Site, version: str) -> str:
+    return f"# For {site.program} of version {version}: it runs all the time, and so is restarted for another one.\n"
+
+
+def is_for(text: str, site: Site, version: str) -> bool:
+    """Whether the unit with this file, which runs all the time, has been started for this version (pure)."""
+    return _version_line(site, version) in text
+
+
 def _events(site: Site, hook: str | None, version: str) -> str:
     return f"""\
-# For {site.program} of version {version}: it runs all the time, and so is restarted for another one.
-
+{_version_line(site, version)}
 [Unit]
 Description=Watch over guests of linux.vserver
 RequiresMountsFor={site.state}
