@@ -102,8 +102,12 @@ def _integration_tests(space: Workspace, log: Path) -> Outcome:
         return left_out("tests/integration: must run as root")
     if space.call([*UNSHARE, "true"], log):
         return left_out("tests/integration: no namespaces to be had here: see " + str(log))
+    compiled = space.run / "compiled"
+    compiled.mkdir()
+    more = {"VSERVER_TEST_COMPILED": str(compiled), "PYTHONPATH": str(space.tree / "tests" / "harness" / "compiled")}
     with confined(space) as (wrapper, outside):
-        status = space.call([*wrapper, *_pytest_words(space, "tests/integration", log)], log, extra=outside)
+        words = _pytest_words(space, "tests/integration", log)
+        status = space.call([*wrapper, *words], log, extra={**outside, **more})
     if status == confine.LEFT_RUNNING:
         return _pytest_outcome(space, "tests/integration", 0, log) + failed("tests/integration: left processes running")
     return _pytest_outcome(space, "tests/integration", status, log)
