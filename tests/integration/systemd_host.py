@@ -17,10 +17,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 
 from .guests import eventually
+
+_Host = TypeVar("_Host", bound="SystemdHost")
 
 _TARGET = "vserver-test.target"
 _GROUP = "vserver-tests-systemd"
@@ -185,9 +188,9 @@ def cloned(name: str) -> list[dict[str, object]]:
 
 
 @contextlib.contextmanager
-def booted(place: Path) -> Iterator[SystemdHost]:
+def booted(place: Path, kind: type[_Host] = SystemdHost) -> Iterator[_Host]:
     """Have such a host for a ``with`` block."""
-    host = SystemdHost(place)
+    host = kind(place)
     try:
         yield host
     finally:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,40 +24,85 @@ SLICE, GUEST = "vserver.slice", "vserver@.service"
 GUESTS, EVENTS, LXCFS = "vserver-guests.service", "vserver-events.service", "vserver-lxcfs.service"
 ALL = {"autostart_parallel": 3, "event_hook": "/srv/100% a $HOME 'hook", "lxcfs": True}
 UNITS = "etc/systemd/system"
-#: One call of the module's engine with options and whether this is check mode, killed when it reaches a point; writes
-#: what the module returns, or why it failed.
-CALL = """
-import dataclasses, json, os, signal, sys
+#: lxcfs looks up from its load averages every 5 s, and ends no sooner where it is asked to.
+AT_ONCE = "[Service]\nKillSignal=SIGKILL\nSuccessExitStatus=SIGKILL\n"
+#: Answers lines of calls of the module's engine, each with options, whether it is check mode, and the number of the
+#: point that kills it: by a line of what the module returns, why it failed, or that it was killed. Each is made by a
+#: process of its own, as if it were started for it, and all of a line at the same time.
+CALLS = """
+import dataclasses, json, os, signal, sys, traceback
 from ansible_collections.linux.vserver.plugins.module_utils._engine import errors, faults, host_units, site, unit_files
-given, check, crash_at = json.loads(sys.argv[1])
-def reached(point):
-    with open("/run/points", "a") as log:
-        log.write(point + "\\n")
-        log.flush()
-        if sum(1 for _line in open("/run/points")) == crash_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-faults.reached = reached
-options = {"autostart_parallel": None, "events": None, "event_hook": None, "lxcfs": False, "state": "present", **given}
-try:
-    if options["state"] == "absent":
-        outcome = host_units.absent(site.Site(), check=check)
-    else:
-        outcome = host_units.ensure(site.Site(), unit_files.parse(options), check=check)
-except errors.VserverError as error:
-    print(json.dumps({"failed": str(error)}))
-else:
-    print(json.dumps(dataclasses.asdict(outcome)))
+def call(given, check, crash_at):
+    def reached(point):
+        with open("/run/points", "a") as log:
+            log.write(point + "\\n")
+            log.flush()
+            if sum(1 for _line in open("/run/points")) == crash_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    faults.reached = reached
+    options = dict.fromkeys(("autostart_parallel", "events", "event_hook"))
+    options.update({"lxcfs": False, "state": "present", **given})
+    try:
+        if options["state"] == "absent":
+            outcome = host_units.absent(site.Site(), check=check)
+        else:
+            outcome = host_units.ensure(site.Site(), unit_files.parse(options), check=check)
+    except errors.VserverError as error:
+        return {"failed": str(error)}
+    return dataclasses.asdict(outcome)
+def begun(words):
+    child = os.fork()
+    if child == 0:
+        try:
+            with open(f"/run/said-{os.getpid()}", "w") as said:
+                json.dump(call(*words), said)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return child
+def ended(child):
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), status
+    with open(f"/run/said-{child}") as said:
+        os.unlink(said.name)
+        return {"killed": True} if status else json.load(said)
+for line in sys.stdin:
+    print(json.dumps([ended(child) for child in list(map(begun, json.loads(line)))]), flush=True)
 """
 
 
+class Host(SystemdHost):
+    """A host in which a process stays that makes :data:`CALLS`."""
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        words = self.command(sys.executable, "-c", CALLS)
+        environment = {**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
+        with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as made:
+            self._engine = made
+            yield
+
+    def ask(self, *calls: tuple[dict[str, object], bool, int]) -> list[dict[str, Any]]:
+        """Make calls at the same time; each is its options, whether it is check mode, and which point kills it."""
+        (self.root / "run/points").unlink(missing_ok=True)
+        to, said = self._engine.stdin, self._engine.stdout
+        assert to and said
+        to.write(json.dumps(calls) + "\n")
+        to.flush()
+        return list(json.loads(said.readline()))
+
+
 @pytest.fixture(name="host", scope="module")
-def systemd_host(template_cache: Path) -> Iterator[SystemdHost]:
+def systemd_host(template_cache: Path) -> Iterator[Host]:
     """A host with the program, and a guest that may start."""
     place = template_cache.parent / f"host-units-{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
-    with booted(place) as made:
-        (made.root / "srv/call.py").write_text(CALL)
+    with booted(place, Host) as made, made.answering():
         templates.tiny_tree(made.root / "srv/tree", ["sh", "sleep"])
+        drop_in = made.root / f"run/systemd/system/{LXCFS}.d/at-once.conf"
+        drop_in.parent.mkdir(parents=True)
+        drop_in.write_text(AT_ONCE)
         made.play(
             {"linux.vserver.engine": {}},
             {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
@@ -67,7 +113,7 @@ def systemd_host(template_cache: Path) -> Iterator[SystemdHost]:
 
 
 @pytest.fixture
-def bare(host: SystemdHost) -> SystemdHost:
+def bare(host: Host) -> Host:
     """The same, with no unit."""
     host.run("vserver", "stop", "--all")
     assert "failed" not in call(host, state="absent")
@@ -75,27 +121,21 @@ def bare(host: SystemdHost) -> SystemdHost:
     return host
 
 
-def call(host: SystemdHost, *, check: bool = False, crash_at: int = 0, **options: object) -> dict[str, Any]:
-    (host.root / "run/points").unlink(missing_ok=True)
-    path = os.environ["ANSIBLE_COLLECTIONS_PATH"]
-    words = json.dumps([options, check, crash_at])
-    said = host.exec(sys.executable, "/srv/call.py", words, PYTHONPATH=path)
-    if crash_at and said.returncode == -9:
-        return {"killed": True}
-    assert said.returncode == 0, said
-    return dict(json.loads(said.stdout))
+def call(host: Host, *, check: bool = False, crash_at: int = 0, **options: object) -> dict[str, Any]:
+    (said,) = host.ask((options, check, crash_at))
+    return said
 
 
-def points(host: SystemdHost) -> list[str]:
+def points(host: Host) -> list[str]:
     log = host.root / "run/points"
     return log.read_text().split() if log.exists() else []
 
 
-def show(host: SystemdHost, unit: str, key: str) -> str:
+def show(host: Host, unit: str, key: str) -> str:
     return host.run("systemctl", "show", "--value", f"--property={key}", unit)
 
 
-def truth(host: SystemdHost) -> dict[str, dict[str, bool]]:
+def truth(host: Host) -> dict[str, dict[str, bool]]:
     """What is true of the services, found without the engine."""
     units = [unit for unit in (GUESTS, EVENTS, LXCFS) if (host.root / UNITS / unit).exists()]
     if not units:
@@ -107,13 +147,13 @@ def truth(host: SystemdHost) -> dict[str, dict[str, bool]]:
     }
 
 
-def in_order(host: SystemdHost, *wanted: str) -> bool:
+def in_order(host: Host, *wanted: str) -> bool:
     """Whether exactly these services are there, run, and are what systemd has read."""
     outdated = host.run("systemctl", "show", "--property=NeedDaemonReload", GUESTS, EVENTS, LXCFS)
     return truth(host) == dict.fromkeys(wanted, {"enabled": True, "active": True}) and "yes" not in outdated
 
 
-def four_calls(host: SystemdHost, **options: object) -> dict[str, Any]:
+def four_calls(host: Host, **options: object) -> dict[str, Any]:
     """Check mode, the call, the call again, check mode again; returns what the second said."""
     before = truth(host)
     told = call(host, check=True, **options)
@@ -127,14 +167,14 @@ def four_calls(host: SystemdHost, **options: object) -> dict[str, Any]:
     return made
 
 
-def another_version(host: SystemdHost) -> None:
+def another_version(host: Host) -> None:
     """Have a program that does the same and says it is another version."""
     program = host.root / "usr/sbin/vserver"
     content = program.read_bytes()
     program.write_bytes(content[:-1] + (b"0" if content[-1:] != b"0" else b"1"))
 
 
-def test_they_come_change_and_go(bare: SystemdHost) -> None:
+def test_they_come_change_and_go(bare: Host) -> None:
     host = bare
     made = four_calls(host)
     assert in_order(host, GUESTS)
@@ -166,7 +206,7 @@ def test_they_come_change_and_go(bare: SystemdHost) -> None:
     assert truth(host) == {} and show(host, GUESTS, "LoadState") == "not-found"
 
 
-def test_what_was_done_by_hand_is_put_right(bare: SystemdHost) -> None:
+def test_what_was_done_by_hand_is_put_right(bare: Host) -> None:
     host = bare
     call(host, **ALL)
     by_hand = {
@@ -186,7 +226,7 @@ def test_what_was_done_by_hand_is_put_right(bare: SystemdHost) -> None:
     assert four_calls(host, **ALL)["before"] == {GUESTS: {"outdated": True}}
 
 
-def test_only_who_watches_is_restarted_for_another_program(bare: SystemdHost) -> None:
+def test_only_who_watches_is_restarted_for_another_program(bare: Host) -> None:
     host = bare
     call(host, **ALL)
     before = {unit: show(host, unit, "InvocationID") for unit in (GUESTS, EVENTS, LXCFS)}
@@ -197,7 +237,7 @@ def test_only_who_watches_is_restarted_for_another_program(bare: SystemdHost) ->
     assert {unit for unit in before if before[unit] != after[unit]} == {EVENTS}
 
 
-def test_what_is_of_somebody_else_is_not_touched(bare: SystemdHost) -> None:
+def test_what_is_of_somebody_else_is_not_touched(bare: Host) -> None:
     host = bare
     theirs = host.root / UNITS / EVENTS
     theirs.write_text("[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n")
@@ -227,7 +267,7 @@ def test_what_is_of_somebody_else_is_not_touched(bare: SystemdHost) -> None:
         host.run("systemctl", "stop", EVENTS)
 
 
-def test_without_the_program_or_systemd_it_says_so(bare: SystemdHost) -> None:
+def test_without_the_program_or_systemd_it_says_so(bare: Host) -> None:
     host = bare
     program = host.root / "usr/sbin/vserver"
     program.rename(program.with_name("vserver.away"))
@@ -246,7 +286,7 @@ def test_without_the_program_or_systemd_it_says_so(bare: SystemdHost) -> None:
     assert not (host.root / UNITS / GUESTS).exists()
 
 
-def test_a_crash_at_any_point(bare: SystemdHost) -> None:
+def test_a_crash_at_any_point(bare: Host) -> None:
     host = bare
 
     def everything() -> dict[str, Any]:
@@ -286,8 +326,7 @@ def test_a_crash_at_any_point(bare: SystemdHost) -> None:
             assert not said.get("changed", True), (point, said)
 
 
-def test_two_at_once(bare: SystemdHost) -> None:
-    with ThreadPoolExecutor(3) as pool:
-        said = list(pool.map(lambda _turn: call(bare, **ALL), range(3)))
+def test_several_at_once(bare: Host) -> None:
+    said = bare.ask(*[(ALL, False, 0)] * 3)
     assert sorted(one["changed"] for one in said) == [False, False, True]
     assert in_order(bare, GUESTS, EVENTS, LXCFS)
