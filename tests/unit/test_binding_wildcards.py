@@ -13,6 +13,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 
 import pytest
 
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.listener_table import (
+    ADDRESSES,
+    LISTENERS,
+    OWNERS,
+    enter_listener,
+    steer,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import (
     BindingPolicy,
     loopback_addresses,
@@ -23,15 +30,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.progr
     binding_programs,
     steering_name,
 )
-from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.wildcards import (
-    ADDRESSES,
-    ASKED,
-    LISTENERS,
-    OWNERS,
-    REUSE,
-    enter_listener,
-    steer,
-)
+from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.wildcards import ASKED, REUSE
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf import AttachType
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import Helper
 from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FOUND, SOCKET, Machine

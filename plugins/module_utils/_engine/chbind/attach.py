@@ -24,6 +24,7 @@ from ..errors import Unsupported, VserverError
 from ..kernel import bpf, bpf_map
 from ..kernel.bpf_assembler import Assembler, Helper, Register
 from . import traffic_map
+from .listener_table import enter_listener
 from .option_program import options
 from .policy import BindingPolicy
 from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs
@@ -31,7 +32,6 @@ from .receivers import CGROUP
 from .socket_programs import bind6, show4
 from .steering import Steering, register, unpinned
 from .traffic_counter import TRAFFIC, Traffic
-from .wildcards import enter_listener
 
 _FILTERS = (bpf.AttachType.INET_INGRESS, bpf.AttachType.INET_EGRESS)
 _ONLY6_BY_DEFAULT = Path("/proc/sys/net/ipv6/bindv6only")

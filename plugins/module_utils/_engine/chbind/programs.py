@@ -17,7 +17,7 @@ A bind to "any" is always rewritten to one address, also when the binding has se
 kept from foreign packets by the filters, but it would still hold its port against every other guest and the host. By
 themselves these programs make a wildcard listener answer on the first address of its family only (:: takes the first
 IPv6 address, or the first IPv4 address when there is no other), and a service for further addresses, loopback included,
-names them. With steering (``binding_wildcards``) one TCP listener answers on all of them.
+names them. With steering (``wildcards``) one TCP listener answers on all of them.
 
 What these programs cannot decide is where the kernel sends from when a hook comes too late: a datagram socket that has
 sent unconnected and is then connected, and an unbound ping socket, take the source the host's routes prefer, and if
@@ -38,12 +38,12 @@ from types import MappingProxyType
 from ..kernel.bpf import AttachType, ProgramType
 from ..kernel.bpf_assembler import Code
 from .destination_programs import connect4, connect6, sendmsg4, sendmsg6
+from .listener_table import enter_listener
 from .option_program import options
 from .packet_filters import packets
 from .policy import BindingPolicy
 from .socket_programs import bind4, bind6, create, show4, show6
 from .vocabulary import DIALECT, Dialect
-from .wildcards import enter_listener
 
 __all__ = [
     "HOOKS",
@@ -62,6 +62,7 @@ _ENGINE = __name__.rsplit(".", 2)[0]
 #: The source files, below the engine, that make instructions of a policy.
 MAKERS = (
     "chbind/destination_programs.py",
+    "chbind/listener_table.py",
     "chbind/option_program.py",
     "chbind/packet_filters.py",
     "chbind/policy.py",

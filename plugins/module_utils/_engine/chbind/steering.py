@@ -23,10 +23,11 @@ from pathlib import Path
 from ..kernel import bpf, bpf_map, mountinfo
 from ..kernel.bpf_map import MapType
 from ..kernel.mount import mount
+from .listener_table import ADDRESSES, LISTENERS, OWNERS, ListenerKey, steer
 from .policy import BindingPolicy
 from .programs import NAME_PREFIX, steering_name
 from .vocabulary import as_ipv6
-from .wildcards import ADDRESSES, ASKED, LISTENERS, OWNERS, ListenerKey, steer
+from .wildcards import ASKED
 
 #: The first process's network namespace; /sys/fs/bpf is where systemd mounts the bpf file system.
 DIRECTORY = Path("/sys/fs/bpf/vserver")
@@ -137,7 +138,7 @@ def register(steering: Steering, policy: BindingPolicy, *, shared: bool = False)
     """Let packets to the policy's addresses, loopback included, find its wildcard listeners.
 
     An address that another context has registered goes over to this one, or with ``shared`` is this one's as well.
-    Raises OSError, ENOSPC when :data:`~.wildcards.OWNERS` contexts share an address already.
+    Raises OSError, ENOSPC when :data:`~.listener_table.OWNERS` contexts share an address already.
     """
     for key in _keys(policy):
         owners = _owners(steering, key) if shared else []

@@ -36,7 +36,7 @@ class Dialect:
 
     * low_ports: a bind program can waive CAP_NET_BIND_SERVICE (5.12)
     * exact_errno: a program can choose the error its refusal gives (5.18); without it every refusal is EPERM
-    * steering: a wildcard listener is steered to, see ``binding_wildcards``
+    * steering: a wildcard listener is steered to, see ``wildcards``
     * only6: net.ipv6.bindv6only, which steering has to know
     """
 

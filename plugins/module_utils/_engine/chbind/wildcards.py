@@ -1,14 +1,14 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One wildcard listener answers on every address of its binding: the programs that see to it. No effects.
+"""One wildcard listener answers on every address of its binding: what sockets ask for, and are shown. No effects.
 
 The bind programs still put a socket that asks for "any" on one address, so a port stays free for everybody else. They
 also note on the socket that it asked for any, and of which family. When it starts to listen, the listen program enters
-it in a table of sockets. A packet that looks for a listener on an address of some binding is steered by one program per
-network namespace: to what listens there explicitly, else to the binding's wildcard listener. Accepted sockets show the
-address the client spoke to, and getsockname(2) on the listener shows "any", as programs that hand their sockets on to a
-new process (nginx, HAProxy) expect.
+it in a table of sockets (``listener_table``). A packet that looks for a listener on an address of some binding is
+steered by one program per network namespace: to what listens there explicitly, else to the binding's wildcard listener.
+Accepted sockets show the address the client spoke to, and getsockname(2) on the listener shows "any", as programs that
+hand their sockets on to a new process (nginx, HAProxy) expect.
 
 A dual-stack socket (:: without IPV6_V6ONLY) is put on an IPv4 address, mapped, because only then does the kernel let it
 serve both families; an IPv6-only one on an IPv6 address. So pairs of an IPv4 and an IPv6-only socket (nginx, sshd) work
@@ -21,12 +21,11 @@ enter it in the table: an unconnected datagram socket on "any" hears its one add
 
 from __future__ import annotations
 
-import functools
 import socket
 from ipaddress import IPv4Address, IPv6Address
 
-from ..kernel.bpf_assembler import Assembler, Code, Helper, Register
-from ..kernel.bpf_context import Field, SkLookup, Sock, SockAddr, SockOps, words
+from ..kernel.bpf_assembler import Assembler, Helper, Register
+from ..kernel.bpf_context import Field, Sock, SockAddr
 from .policy import BindingPolicy
 from .vocabulary import (
     ADDRESS,
@@ -35,49 +34,28 @@ from .vocabulary import (
     MAPPED,
     SCRATCH,
     SOURCE,
-    allow,
     as_ipv6,
-    quarters,
-    start,
     store6,
 )
 
-#: Maps the programs use. What a socket asked for; (address, owner, port, family) → listener; address → owners.
-ASKED, LISTENERS, ADDRESSES = "vs_asked", "vs_listeners", "vs_owners"
+#: Map: socket → what it asked for.
+ASKED = "vs_asked"
 
 #: Bits in ASKED. ONLY6, NOT_ONLY6: asked with IPV6_V6ONLY; REUSE: with SO_REUSEADDR, for datagrams; _DIVERTED: sent to
 #: localhost what a wildcard socket shall hear.
-_WILDCARD4, _WILDCARD6, ONLY6, NOT_ONLY6, _DIVERTED, REUSE = 1, 2, 4, 8, 16, 32
+WILDCARD4, WILDCARD6, ONLY6, NOT_ONLY6, _DIVERTED, REUSE = 1, 2, 4, 8, 16, 32
 #: In ASKED, a wildcard socket's owner.
 _OWNER_SHIFT, _OWNER_MASK = 8, 0xFFFF00
 
 
-class ListenerKey:
-    """Key of LISTENERS. By address, or a wildcard one by the context that owns it, family and slot."""
-
-    LENGTH = 24
-    ADDRESS = words(0)
-    OWNER = Field(16)
-    PORT = Field(20, 2)
-    FAMILY = Field(22, 1)
-    SLOT = Field(23, 1)
-
-
-#: Several sockets can listen on one port (SO_REUSEPORT); as long as one of this many is left, packets find it.
-_SLOTS = 4
-#: Contexts that can share one address.
-OWNERS = 4
-_KEY = -ListenerKey.LENGTH
 _CREATE = 1
-_NO_OVERWRITE = 1
-_TCP_LISTEN = 11
 #: enum in include/net/tcp_states.h; an unconnected datagram socket is "closed".
 _STATE_CLOSE, _STATE_LISTEN = 7, 10
 
 
 def note_wildcard4(asm: Assembler, policy: BindingPolicy) -> None:
     """In a bind program, after 0.0.0.0 was asked for; "refuse" when there is no memory."""
-    _note(asm, _WILDCARD4 | policy.owner << _OWNER_SHIFT)
+    _note(asm, WILDCARD4 | policy.owner << _OWNER_SHIFT)
 
 
 def bind_any6(asm: Assembler, policy: BindingPolicy, *, only6_by_default: bool) -> None:
@@ -92,7 +70,7 @@ def bind_any6(asm: Assembler, policy: BindingPolicy, *, only6_by_default: bool) 
         asm.jump_if(SOURCE, "&", NOT_ONLY6, "dual")
         asm.jump("only6")
     asm.label("dual")
-    for label, address, flags in (("", dual or only6, _WILDCARD4 | _WILDCARD6), ("only6", only6, _WILDCARD6)):
+    for label, address, flags in (("", dual or only6, WILDCARD4 | WILDCARD6), ("only6", only6, WILDCARD6)):
         if label:
             asm.label(label)
         if address is None:
@@ -108,7 +86,7 @@ def show_any4(asm: Assembler) -> None:
     """In a getsockname program, on an IPv4 socket: show 0.0.0.0 and go to "allow" if that is what it asked for."""
     done = asm.unique("not any")
     _unless_waiting(asm, done)
-    asm.jump_if(SOURCE, "&", _WILDCARD4, "any")
+    asm.jump_if(SOURCE, "&", WILDCARD4, "any")
     asm.jump(done)
     asm.label("any")
     asm.move(SCRATCH, 0)
@@ -121,7 +99,7 @@ def show_any6(asm: Assembler) -> None:
     """The same on an IPv6 socket: ::, or mapped 0.0.0.0."""
     done = asm.unique("not any")
     _unless_waiting(asm, done)
-    for flag, label, address in ((_WILDCARD6, "any", ANY6), (_WILDCARD4, "any mapped", MAPPED.network_address)):
+    for flag, label, address in ((WILDCARD6, "any", ANY6), (WILDCARD4, "any mapped", MAPPED.network_address)):
         other = asm.unique("other")
         asm.jump_if(SOURCE, "&", flag, label)
         asm.jump(other)
@@ -148,11 +126,11 @@ def _unless_waiting(asm: Assembler, target: str) -> None:
 
 def load_wildcard(asm: Assembler, policy: BindingPolicy, family: int, found: Register) -> None:
     """Put 0 in ADDRESS if the socket ``found`` is a wildcard one of the policy's context and the family."""
-    wanted = (_WILDCARD4 if family == socket.AF_INET else _WILDCARD6) | policy.owner << _OWNER_SHIFT
+    wanted = (WILDCARD4 if family == socket.AF_INET else WILDCARD6) | policy.owner << _OWNER_SHIFT
     nothing = asm.unique("nothing asked")
     asm.move(ADDRESS, 1)
     asm.move(SCRATCH, found)
-    _asked_of_listener(asm)
+    asked_of(asm)
     asm.jump_if(SCRATCH, "==", 0, nothing, wide=True)
     asm.load(SCRATCH, SCRATCH, Field(0))
     asm.bit_and(SCRATCH, wanted | _OWNER_MASK)
@@ -192,144 +170,10 @@ def asked(asm: Assembler, *, create: bool, sk: Field = SockAddr.SK) -> None:
     asm.call(Helper.SK_STORAGE_GET)
 
 
-def enter_listener(policy: BindingPolicy) -> Code:
-    """On listen(2): enter a socket under its address, and a wildcard one under the context as well."""
-    asm = start()
-    asm.load(SCRATCH, CTX, SockOps.OP)
-    asm.jump_if(SCRATCH, "!=", _TCP_LISTEN, "allow")
-    _clear_key(asm)
-    asm.load(SCRATCH, CTX, SockOps.LOCAL_PORT)
-    asm.store(Register.R10, ListenerKey.PORT + _KEY, SCRATCH)
-    asm.load(SCRATCH, CTX, SockOps.FAMILY)
-    asm.jump_if(SCRATCH, "==", socket.AF_INET, "ipv4")
-    asm.move(SOURCE, 0)
-    for field, origin in zip(ListenerKey.ADDRESS, SockOps.LOCAL_IP6):
-        asm.load(SCRATCH, CTX, origin)
-        asm.store(Register.R10, field + _KEY, SCRATCH)
-        asm.bit_or(SOURCE, SCRATCH)
-    asm.jump_if(SOURCE, "==", 0, "allow")
-    asm.jump("enter")
-    asm.label("ipv4")
-    asm.move(SCRATCH, quarters(MAPPED.network_address)[2])
-    asm.store(Register.R10, ListenerKey.ADDRESS[2] + _KEY, SCRATCH)
-    asm.load(SCRATCH, CTX, SockOps.LOCAL_IP4)
-    asm.jump_if(SCRATCH, "==", 0, "allow")  # listen(2) without bind(2)
-    asm.store(Register.R10, ListenerKey.ADDRESS[3] + _KEY, SCRATCH)
-    asm.label("enter")
-    _enter(asm, overwrite=True)
-    asm.load(SCRATCH, CTX, SockOps.SK)
-    asm.jump_if(SCRATCH, "==", 0, "allow", wide=True)
-    _asked_of_listener(asm)
-    asm.jump_if(SCRATCH, "==", 0, "allow", wide=True)
-    asm.load(ADDRESS, SCRATCH, Field(0))
-    asm.jump_if(ADDRESS, "&", _WILDCARD4 | _WILDCARD6, "wildcard")
-    asm.jump("allow")
-    asm.label("wildcard")
-    store6(asm, Register.R10, tuple(field + _KEY for field in ListenerKey.ADDRESS), ANY6)
-    asm.move(SCRATCH, policy.owner)
-    asm.store(Register.R10, ListenerKey.OWNER + _KEY, SCRATCH)
-    for flag, family in ((_WILDCARD4, socket.AF_INET), (_WILDCARD6, socket.AF_INET6)):
-        wanted, done = asm.unique("wanted"), asm.unique("done")
-        asm.jump_if(ADDRESS, "&", flag, wanted)
-        asm.jump(done)
-        asm.label(wanted)
-        _set_byte(asm, ListenerKey.FAMILY, family)
-        for slot in range(_SLOTS):
-            last = slot == _SLOTS - 1
-            _set_byte(asm, ListenerKey.SLOT, slot)
-            _enter(asm, overwrite=last)
-            if not last:
-                asm.jump_if(Register.R0, "==", 0, done, wide=True)
-        asm.label(done)
-    allow(asm)
-    return asm.assemble()
-
-
-def _asked_of_listener(asm: Assembler) -> None:
+def asked_of(asm: Assembler) -> None:
+    """Let SCRATCH, a socket, point to the bits of it, or be 0."""
     asm.move(Register.R2, SCRATCH)
     asm.load_map(Register.R1, ASKED)
     asm.move(Register.R3, 0)
     asm.move(Register.R4, 0)
     asm.call(Helper.SK_STORAGE_GET)
-
-
-def _enter(asm: Assembler, *, overwrite: bool) -> None:
-    asm.move(Register.R1, CTX)
-    asm.load_map(Register.R2, LISTENERS)
-    _point_at_key(asm, Register.R3)
-    asm.move(Register.R4, 0 if overwrite else _NO_OVERWRITE)
-    asm.call(Helper.SOCK_HASH_UPDATE)
-
-
-@functools.cache
-def steer() -> Code:
-    """When a packet looks for a listener: choose it if the packet's address is some binding's."""
-    asm = start()
-    asm.load(SCRATCH, CTX, SkLookup.PROTOCOL)
-    asm.jump_if(SCRATCH, "!=", socket.IPPROTO_TCP, "allow")
-    _clear_key(asm)
-    asm.load(SCRATCH, CTX, SkLookup.LOCAL_PORT)
-    asm.store(Register.R10, ListenerKey.PORT + _KEY, SCRATCH)
-    asm.load(ADDRESS, CTX, SkLookup.FAMILY)
-    asm.jump_if(ADDRESS, "==", socket.AF_INET, "ipv4")
-    for field, origin in zip(ListenerKey.ADDRESS, SkLookup.LOCAL_IP6):
-        asm.load(SCRATCH, CTX, origin)
-        asm.store(Register.R10, field + _KEY, SCRATCH)
-    asm.jump("look up")
-    asm.label("ipv4")
-    asm.move(SCRATCH, quarters(MAPPED.network_address)[2])
-    asm.store(Register.R10, ListenerKey.ADDRESS[2] + _KEY, SCRATCH)
-    asm.load(SCRATCH, CTX, SkLookup.LOCAL_IP4)
-    asm.store(Register.R10, ListenerKey.ADDRESS[3] + _KEY, SCRATCH)
-    asm.label("look up")
-    _find(asm, ADDRESSES)
-    asm.jump_if(Register.R0, "==", 0, "allow", wide=True)
-    owners = SOURCE
-    asm.move(owners, Register.R0)
-    _find(asm, LISTENERS)
-    asm.jump_if(Register.R0, "!=", 0, "explicit", wide=True)
-    store6(asm, Register.R10, tuple(field + _KEY for field in ListenerKey.ADDRESS), ANY6)
-    asm.store(Register.R10, ListenerKey.FAMILY + _KEY, ADDRESS)
-    for owner in range(OWNERS):
-        asm.load(SCRATCH, owners, Field(4 * owner))
-        asm.jump_if(SCRATCH, "==", 0, "allow")
-        asm.store(Register.R10, ListenerKey.OWNER + _KEY, SCRATCH)
-        for slot in range(_SLOTS):
-            _set_byte(asm, ListenerKey.SLOT, slot)
-            _find(asm, LISTENERS)
-            asm.jump_if(Register.R0, "!=", 0, "wildcard", wide=True)
-    asm.jump("allow")
-    asm.label("wildcard")
-    asm.move(ADDRESS, Register.R0)
-    asm.move(Register.R1, CTX)
-    asm.move(Register.R2, ADDRESS)
-    asm.move(Register.R3, 0)
-    asm.call(Helper.SK_ASSIGN)
-    asm.move(Register.R0, ADDRESS)
-    asm.label("explicit")
-    asm.move(Register.R1, Register.R0)
-    asm.call(Helper.SK_RELEASE)
-    allow(asm)
-    return asm.assemble()
-
-
-def _find(asm: Assembler, name: str) -> None:
-    asm.load_map(Register.R1, name)
-    _point_at_key(asm, Register.R2)
-    asm.call(Helper.MAP_LOOKUP)
-
-
-def _clear_key(asm: Assembler) -> None:
-    asm.move(SCRATCH, 0)
-    for offset in range(0, ListenerKey.LENGTH, 8):
-        asm.store(Register.R10, Field(offset + _KEY, 8), SCRATCH)
-
-
-def _point_at_key(asm: Assembler, register: Register) -> None:
-    asm.move(register, Register.R10)
-    asm.add(register, _KEY)
-
-
-def _set_byte(asm: Assembler, field: Field, value: int) -> None:
-    asm.move(SCRATCH, value)
-    asm.store(Register.R10, field + _KEY, SCRATCH)
