@@ -15,7 +15,12 @@ from pathlib import Path
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import files, oci
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import capabilities
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, mount, namespace
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import (
+    cgroup,
+    cgroup_processes,
+    mount,
+    namespace,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import ID_COUNT, Context, Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -133,6 +138,6 @@ class BareRuntime:
             with contextlib.suppress(subprocess.CalledProcessError):
                 self.delete(name)
             assert layout.unified is not None
-            cgroup.kill(layout.unified / self._group(name), _KILL_TIMEOUT)
+            cgroup_processes.kill(layout.unified / self._group(name), _KILL_TIMEOUT)
             cgroup.remove(layout, f"{self.site.cgroup}/{name}")
         self.made.clear()

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
 
 from .guests import eventually
 
@@ -133,7 +133,7 @@ class SystemdHost:
         self._clear()
 
     def _clear(self) -> None:
-        cgroup.kill(self._group, 10)
+        cgroup_processes.kill(self._group, 10)
         cgroup.remove(cgroup.layout(), _GROUP)
 
     def command(self, *argv: str) -> list[str]:

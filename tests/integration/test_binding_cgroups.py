@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, launch, lifecycle, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Unsupported, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import binding
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.syscall import syscall
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -35,7 +35,7 @@ def elsewhere() -> Iterator[Path]:
     path = cgroup.layout().tree / f"vserver-tests-elsewhere-{os.getpid()}"
     path.mkdir()
     yield path
-    eventually(lambda: not cgroup.populated(path), "a process stays")
+    eventually(lambda: not cgroup_processes.populated(path), "a process stays")
     path.rmdir()
 
 
@@ -154,7 +154,7 @@ def test_a_start_is_refused_when_process_1_is_in_another_cgroup(
         "removed": "the control group of its process 1 has been removed",
     }
     assert f"bind guest astray to its addresses: {said[where]}" in str(refusal.value)
-    for pid in cgroup.processes(elsewhere):
+    for pid in cgroup_processes.ids(elsewhere):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 9)
     assert lifecycle.set_state(site, "astray", "started", {}).changed

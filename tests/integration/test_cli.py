@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, info, running
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, process
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes, process
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from . import templates
@@ -78,7 +78,7 @@ def test_status_tells_by_its_exit_status_what_runs(here: Guests) -> None:
 
 def test_ps_shows_the_guests_processes_and_no_other(here: Guests) -> None:
     rows = shown("ps")
-    expected = {(name, pid) for name in ("busy", "idle") for pid in cgroup.processes(here.group(name))}
+    expected = {(name, pid) for name in ("busy", "idle") for pid in cgroup_processes.ids(here.group(name))}
     assert {(row["guest"], row["pid"]) for row in rows} == expected
     for row in rows:
         assert row["uid"] >> 16 == row["xid"] and row["uid_inside"] == 0

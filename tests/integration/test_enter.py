@@ -21,7 +21,12 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, running
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import capabilities
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, landlock, process
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import (
+    cgroup,
+    cgroup_processes,
+    landlock,
+    process,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.syscall import prctl
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -118,7 +123,7 @@ def test_it_is_in_the_guests_group_of_every_hierarchy(guest: Guests, site: Site)
         assert child.stdin
         tops = cgroup.hierarchies(cgroup.layout(), running.inner_cgroup(site, "inside"))
         for group in tops:
-            eventually(lambda group=group: len(cgroup.processes(group)) == 2, f"{group} lacks the command")
+            eventually(lambda group=group: len(cgroup_processes.ids(group)) == 2, f"{group} lacks the command")
     finally:
         child.communicate(timeout=60)
     assert child.returncode == 0
@@ -378,7 +383,7 @@ def test_a_signal_before_the_command_runs(guest: Guests, site: Site) -> None:
         child.terminate()
         child.communicate(timeout=60)
         assert child.returncode in (143, -signal.SIGTERM)  # the latter while Python starts
-    eventually(lambda: len(cgroup.processes(guest.group("inside"))) == 1, "a command is left in the guest")
+    eventually(lambda: len(cgroup_processes.ids(guest.group("inside"))) == 1, "a command is left in the guest")
 
 
 def test_a_guest_that_stops_meanwhile(guest: Guests, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

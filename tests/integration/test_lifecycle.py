@@ -21,7 +21,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import info,
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind import attach as binding_attach
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability, cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability, cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog as template
@@ -178,7 +178,7 @@ def test_stopping_is_orderly_and_then_firm(guests: Guests, site: Site) -> None:
     guests.start("deaf", init=SLEEP, timeout=30)
     time.sleep(0.3)  # until the shells have set their traps
     for name, least, most in (("polite", 0, 15), ("stubborn", 1, 15), ("deaf", 0, 15)):
-        pids = cgroup.processes(guests.group(name))
+        pids = cgroup_processes.ids(guests.group(name))
         begun = time.monotonic()
         lifecycle.set_state(site, name, "stopped", {})
         assert least <= time.monotonic() - begun < most
@@ -209,7 +209,7 @@ def test_the_hosts_null_device_stays_the_hosts(guests: Guests, site: Site) -> No
 def test_a_fork_bomb_at_stop_time_dies_as_a_whole(guests: Guests, site: Site) -> None:
     bomb = ["/bin/bash", "-c", "trap '' TERM; f() { f | f & }; f; while :; do sleep 1; done"]
     guests.start("bomb", init=bomb, timeout=0, limits={"processes": 200, "memory": "256M"})
-    eventually(lambda: len(cgroup.processes(guests.group("bomb"))) > 50, "the bomb did not go off")
+    eventually(lambda: len(cgroup_processes.ids(guests.group("bomb"))) > 50, "the bomb did not go off")
     begun = time.monotonic()
     lifecycle.set_state(site, "bomb", "stopped", {})
     assert time.monotonic() - begun < 10

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import listeners
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, sock_diag
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes, sock_diag
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.modules import host_info
 
@@ -71,7 +71,7 @@ def unit() -> Iterator[Path]:
     path = cgroup.layout().tree / UNIT
     path.mkdir()
     yield path
-    eventually(lambda: not cgroup.populated(path), "the daemon stays")
+    eventually(lambda: not cgroup_processes.populated(path), "the daemon stays")
     path.rmdir()
 
 

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import Guests
@@ -36,7 +36,7 @@ def traces(online: Sequence[str]) -> set[str]:
 def test_quickstart(tmp_path: Path, online: tuple[str, ...]) -> None:
     for name in ("web1", "web2"):
         groups = cgroup.hierarchies(cgroup.layout(), f"vserver/{name}")
-        busy = [pid for group in groups for pid in cgroup.processes(group)]
+        busy = [pid for group in groups for pid in cgroup_processes.ids(group)]
         assert not busy, f"this machine runs a guest {name} of its own; destroy it first"
     clone = tmp_path / "clone"
     shutil.copytree(REPOSITORY, clone, symlinks=True, ignore=shutil.ignore_patterns(".git", ".quickstart", ".cache"))

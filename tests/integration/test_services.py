@@ -21,7 +21,7 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, service, service_target, services
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -97,7 +97,7 @@ class Jobs:
 
     def remove(self) -> None:
         self.end()
-        cgroup.kill(self.path, 5)
+        cgroup_processes.kill(self.path, 5)
         cgroup.remove(cgroup.layout(), self.name.partition("/")[0])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import SLEEP, Guests, eventually
@@ -141,7 +141,7 @@ def test_all_of_a_context_is_killed(guests: Guests, site: Site, call: bool, monk
     leave = "import os, time\nfor _ in range(30):\n if os.fork() == 0: os.setsid(); time.sleep(300)"
     guests.exec("dies", "python3", "-c", leave)
     group = group_of(pid)
-    assert len(cgroup.processes(group)) >= 30
+    assert len(cgroup_processes.ids(group)) >= 30
     if not call:
         write = Path.write_text
 

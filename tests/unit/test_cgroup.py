@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
 
 
 def test_groups_below_come_before_those_above(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_groups_below_come_before_those_above(tmp_path: Path) -> None:
     found = cgroup.below(tmp_path)
     assert {str(path.relative_to(tmp_path)) for path in found} == {".", "a", "a/b", "a/b/c", "a/d", "e"}
     assert all(found.index(path) < found.index(path.parent) for path in found if path != tmp_path)
-    assert sorted(cgroup.processes(tmp_path)) == [1, 2, 3]
+    assert sorted(cgroup_processes.ids(tmp_path)) == [1, 2, 3]
     assert cgroup.below(tmp_path / "gone") == []
 
 

@@ -25,7 +25,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.errors impor
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host.facts import Storage
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes, mountinfo
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.controller import Controller
 from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import (
     devices,
@@ -465,8 +465,8 @@ def test_the_group_of_all_guests_claims_the_sum(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("options", ["rw,nsdelegate,memory_recursiveprot", "rw,nsdelegate"])
 def test_whether_groups_below_are_protected_is_an_option_of_the_mount(options: str) -> None:
-    mountinfo = f"31 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 {options}\n24 0 8:1 / / rw - ext4 /dev/sda rw"
-    assert cgroup.protects_below(mountinfo) == ("memory_recursiveprot" in options)
+    text = f"31 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 {options}\n24 0 8:1 / / rw - ext4 /dev/sda rw"
+    assert cgroup.protects_below(mountinfo.parse(text)) == ("memory_recursiveprot" in options)
 
 
 @pytest.mark.parametrize("option", ["disk", "inodes"])
@@ -532,7 +532,7 @@ def made_forking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
         return list(pids)
 
     monkeypatch.setattr(cgroup, "layout", lambda: layout(tmp_path, "pids"))
-    monkeypatch.setattr(cgroup, "processes", look)
+    monkeypatch.setattr(cgroup_processes, "ids", look)
     yield pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

@@ -20,7 +20,7 @@ from typing import Any
 from . import running, socket_owners
 from .chbind import attach
 from .chbind.traffic_counter import Traffic
-from .kernel import cgroup, pressure, process
+from .kernel import cgroup, cgroup_processes, pressure, process
 from .kernel.controller import Controller, controller, controllers
 from .kernel.pressure import Pressure
 from .limits import socket_counter
@@ -102,7 +102,7 @@ def read_all(site: Site, names: Sequence[str]) -> dict[str, Account]:
 def _read(site: Site, name: str, its_sockets: int | None) -> Account:
     layout, inner = cgroup.layout(), running.inner_cgroup(site, name)
     groups, tree = controllers(layout, inner), Controller(layout.tree / inner, True)
-    values: dict[str, Any] = {"processes": len(cgroup.processes(tree.path)), "sockets": its_sockets}
+    values: dict[str, Any] = {"processes": len(cgroup_processes.ids(tree.path)), "sockets": its_sockets}
     with contextlib.suppress(OSError):
         values.update(_processor(tree, groups.get("cpu")))
         if "memory" in groups:
@@ -287,7 +287,7 @@ def states(group: Path) -> dict[str, int]:
 
     Who has ended (Z) is in no group's list any more, so that is looked for among the children of the others.
     """
-    listed = set(cgroup.processes(group))
+    listed = set(cgroup_processes.ids(group))
     children = {child for pid in listed for child in process.children(pid)}
     found = Counter(process.state(pid) for pid in listed | children)
     return {letter: found[letter] for letter in sorted(filter(None, found))}

@@ -14,7 +14,7 @@ from . import faults, files, host_addresses, launch, oci, proc_view, running, ru
 from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
 from .host import lxcfs
-from .kernel import cgroup, process
+from .kernel import cgroup, cgroup_processes, process
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -151,10 +151,10 @@ def release(site: Site, name: str) -> None:
     layout = cgroup.layout()
     for outer in running.outer_groups(site, name):
         inner = layout.tree / outer / "guest"
-        if not cgroup.kill(inner, _KILL_TIMEOUT):
+        if not cgroup_processes.kill(inner, _KILL_TIMEOUT):
             raise VserverError(
                 f"kill guest {name}",
-                why=f"processes {cgroup.processes(inner)} do not die",
+                why=f"processes {cgroup_processes.ids(inner)} do not die",
                 remedy="They hang in the kernel (often on a dead disk or network file system); "
                 "see their /proc/PID/stack.",
             )
@@ -183,7 +183,7 @@ def _remove_cgroup(layout: cgroup.Layout, outer: str) -> None:
 
     A supervisor of an earlier version of the engine, which had a group in it, is ended.
     """
-    cgroup.kill(layout.tree / outer, _KILL_TIMEOUT)
+    cgroup_processes.kill(layout.tree / outer, _KILL_TIMEOUT)
     cgroup.remove(layout, outer)
 
 

@@ -11,7 +11,7 @@ import signal
 import time
 
 from . import faults, running
-from .kernel import cgroup, process
+from .kernel import cgroup_processes, process
 from .running import Running
 from .site import Site
 
@@ -37,17 +37,17 @@ def in_order(site: Site, now: Running) -> None:
         order = _STOP_SIGNALS.get(init, signal.SIGTERM)
         if process.listens(now.pid, order):
             os.kill(now.pid, order)
-            cgroup.freeze(group, False, _THAW_TIMEOUT)
+            cgroup_processes.freeze(group, False, _THAW_TIMEOUT)
             process.wait_gone(now.pid, now.start, timeout)
             faults.reached("stop:waited")
             return
-    for pid in cgroup.processes(group):
+    for pid in cgroup_processes.ids(group):
         if pid != now.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
     with contextlib.suppress(FileNotFoundError):
-        cgroup.freeze(group, False, _THAW_TIMEOUT)
+        cgroup_processes.freeze(group, False, _THAW_TIMEOUT)
     deadline = time.monotonic() + timeout
-    while set(cgroup.processes(group)) - {now.pid} and time.monotonic() < deadline:
+    while set(cgroup_processes.ids(group)) - {now.pid} and time.monotonic() < deadline:
         time.sleep(0.01)
     faults.reached("stop:waited")

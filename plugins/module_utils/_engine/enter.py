@@ -25,7 +25,7 @@ from . import oci, running, seccomp
 from .errors import InvalidInput, VserverError
 from .facets import capabilities
 from .joiner import BY_SIGNAL, PASSED_ON, Entry, Way, join
-from .kernel import cgroup, process, seccomp_filter, terminal
+from .kernel import cgroup, cgroup_processes, process, seccomp_filter, terminal
 from .model import ID_COUNT
 from .running import Running
 from .site import Site
@@ -62,7 +62,7 @@ def _running(site: Site, name: str) -> Running:
     now = running.read(site, name)
     if now is None:
         raise InvalidInput(f"guest {name} does not run", remedy="Start it first.")
-    if cgroup.frozen(running.group(site, name)):
+    if cgroup_processes.frozen(running.group(site, name)):
         raise InvalidInput(f"guest {name} is frozen, and so would be who enters", remedy="Have it go on first.")
     return now
 

@@ -14,7 +14,7 @@ from . import accounting, proc_view, running, store
 from .errors import InvalidInput, VserverError
 from .facets import binding, root
 from .facets.order import FACETS
-from .kernel import capability, cgroup, namespace
+from .kernel import capability, cgroup_processes, namespace
 from .limits import processes
 from .model import Guest, Limits
 from .running import Running
@@ -59,7 +59,7 @@ def state(site: Site, name: str) -> str:
 
 def running_state(site: Site, name: str) -> str:
     """``running`` or ``frozen``, of a guest that runs."""
-    return "frozen" if cgroup.frozen(running.group(site, name)) else "running"
+    return "frozen" if cgroup_processes.frozen(running.group(site, name)) else "running"
 
 
 def section(value: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, .
         "context": {**context, "init": context["init"] or "auto"},
         "pid": now.pid if now else None,
         "started_at": now.started_at if now else None,
-        "processes": len(cgroup.processes(running.group(site, name))) if now else 0,
+        "processes": len(cgroup_processes.ids(running.group(site, name))) if now else 0,
         "memory_bytes": accounting.memory(site, name) if now else 0,
         "own_uptime": _own_uptime(now),
         "lxcfs": _shows_lxcfs(site, now),

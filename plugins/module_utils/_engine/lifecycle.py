@@ -19,7 +19,7 @@ from .errors import Busy, Conflict, VserverError
 from .facet import Change, compare_fields
 from .facets import root
 from .facets.order import FACETS
-from .kernel import cgroup
+from .kernel import cgroup_processes
 from .model import Context, Guest, Root, check_name
 from .outcome import Outcome
 from .registry import Registry
@@ -149,7 +149,7 @@ def kill(site: Site, name: str) -> None:
     """
     with _locked(site, name, False) as lock:
         now = running.left(site, name)
-        cgroup.kill(running.group(site, name), _KILL_TIMEOUT)
+        cgroup_processes.kill(running.group(site, name), _KILL_TIMEOUT)
         if now is not None:
             last_end.note(site, now, "stopped", "killed")
         power.stop(site, name, lock, in_order=False)

@@ -11,7 +11,7 @@ from . import boot, ending, guest_unit, host_addresses, last_end, proc_view, run
 from .chbind.policy import loopback_addresses
 from .errors import VserverError
 from .host import listeners
-from .kernel import cgroup
+from .kernel import cgroup, cgroup_processes
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -129,7 +129,7 @@ def stop(site: Site, name: str, lock: int, *, in_order: bool = True) -> None:
 
 
 def _freeze(site: Site, name: str, on: bool) -> None:
-    if not cgroup.freeze(running.group(site, name), on, _FREEZE_TIMEOUT):
+    if not cgroup_processes.freeze(running.group(site, name), on, _FREEZE_TIMEOUT):
         raise VserverError(
             f"{'freeze' if on else 'thaw'} guest {name}",
             why=f"some of its processes have not followed for {_FREEZE_TIMEOUT:.0f} s",

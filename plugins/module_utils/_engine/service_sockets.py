@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .chbind.policy import BindingPolicy
 from .host import listeners
-from .kernel import cgroup, sock_diag
+from .kernel import cgroup_processes, sock_diag
 from .systemd import Unit
 
 
@@ -35,7 +35,7 @@ def held(unit: Unit | None, group: Path) -> list[sock_diag.Socket]:
     """What a service listens on; the sockets of a socket unit are held by systemd."""
     ports = unit.ports if unit is not None and unit.name.endswith(".socket") else None
     links: set[str] = set()
-    for pid in cgroup.processes(group) if ports is None else [1]:
+    for pid in cgroup_processes.ids(group) if ports is None else [1]:
         with contextlib.suppress(OSError):  # it has ended meanwhile
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ from typing import Any
 from . import accounting, info, running, store
 from .accounting import Account
 from .errors import VserverError
-from .kernel import cgroup
+from .kernel import cgroup_processes
 from .kernel import process as kernel_process
 from .running import Running
 from .site import Site
@@ -150,7 +150,7 @@ def processes(site: Site, names: Sequence[str] = (), *, host: bool = False) -> l
     rows = []
     seen: set[int] = set()
     for now in running_guests(site, names):
-        pids = cgroup.processes(running.group(site, now.guest.name))
+        pids = cgroup_processes.ids(running.group(site, now.guest.name))
         seen.update(pids)
         rows += [row for row in (_row(pid, now) for pid in sorted(pids)) if row]
     if host:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from .. import autostart, lifecycle, running, several, store, throwaway
 from ..errors import InvalidInput, VserverError
-from ..kernel import cgroup, process
+from ..kernel import cgroup, cgroup_processes, process
 from ..site import Site
 
 
@@ -98,7 +98,7 @@ def _signal(site: Site, name: str, number: signal.Signals) -> None:
     """Send a signal to every process of a guest; each is known by a pidfd before it is looked whether it is one."""
     _require_running(site, name)
     inside = f"/{running.inner_cgroup(site, name)}"
-    for pid in cgroup.processes(running.group(site, name)):
+    for pid in cgroup_processes.ids(running.group(site, name)):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             descriptor = process.descriptor(pid)
             try:

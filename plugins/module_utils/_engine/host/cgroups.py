@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..kernel import cgroup
+from ..kernel import cgroup, cgroup_processes
 from ..site import Site
 from .facts import parse_hierarchies, parse_release, sockets_lose_their_cgroup
 from .trial import PREFIX, end_with_parent
@@ -47,7 +47,7 @@ def _populated_group() -> Iterator[Path]:
 def _remove(path: Path) -> None:
     """Remove the group; its process is gone, but the kernel may take a moment to see the group as empty."""
     deadline = time.monotonic() + 2
-    while cgroup.populated(path) and time.monotonic() < deadline:
+    while cgroup_processes.populated(path) and time.monotonic() < deadline:
         time.sleep(0.001)
     path.rmdir()
 
@@ -73,9 +73,9 @@ def tree(site: Site) -> str:
 
 def freeze(site: Site) -> str:
     with _populated_group() as path:
-        if not cgroup.freeze(path, True, timeout=2):
+        if not cgroup_processes.freeze(path, True, timeout=2):
             raise OSError("a process did not freeze within 2 seconds")
-        cgroup.freeze(path, False, timeout=2)
+        cgroup_processes.freeze(path, False, timeout=2)
     return ""
 
 

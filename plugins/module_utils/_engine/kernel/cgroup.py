@@ -4,7 +4,7 @@
 """Control groups: where the hierarchies are, and one group seen across all of them.
 
 The v2 tree may hold every controller (unified), some or none (hybrid: the others are v1 hierarchies), or be missing
-(legacy). Killing, freezing and BPF need only the tree itself, so they work on hybrid hosts as well.
+(legacy). Killing and freezing (``cgroup_processes``) and BPF need only the tree itself: hybrid hosts do as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,14 +109,13 @@ def layout() -> Layout:
     return layout_of(mounts, texts)
 
 
-def protects_below(mountinfo: str | None = None) -> bool:
+def protects_below(mounts: Iterable[Mount] | None = None) -> bool:
     """Whether memory that is protected in a v2 group is protected in the groups below it (memory_recursiveprot, 5.7).
 
-    * mountinfo: the text of proc_pid_mountinfo(5), in place of this process's
+    * mounts: in place of those that this process sees
     """
-    lines = (Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo).splitlines()
-    kinds = (line.split(" - ", 1)[1].split(" ") for line in lines)
-    return any("memory_recursiveprot" in options.split(",") for kind, _source, options in kinds if kind == "cgroup2")
+    seen = mountinfo.read() if mounts is None else mounts
+    return any(mount.type == "cgroup2" and "memory_recursiveprot" in mount.of_type for mount in seen)
 
 
 def create(where: Layout, group: str, inside: str = "") -> Path:
@@ -203,15 +201,6 @@ def below(path: Path) -> list[Path]:
     return found[::-1]
 
 
-def processes(path: Path) -> list[int]:
-    """The process ids in a group and all groups below it."""
-    found: list[int] = []
-    for group in below(path):
-        with contextlib.suppress(FileNotFoundError, OSError):
-            found.extend(int(pid) for pid in (group / "cgroup.procs").read_text().split())
-    return found
-
-
 def of_process(pid: int) -> str:
     """The v2 group a process is in, as an absolute path below the tree's top (cgroups(7), /proc/PID/cgroup).
 
@@ -237,59 +226,6 @@ def with_id(identity: int) -> Path | None:
         return None
     finally:
         os.close(top)
-
-
-def _event(path: Path, key: str) -> bool | None:
-    try:
-        text = (path / "cgroup.events").read_text()
-    except OSError:
-        return None
-    return dict(line.split() for line in text.splitlines()).get(key) == "1"
-
-
-def populated(path: Path) -> bool:
-    """Whether a v2 group or one below it has a living process."""
-    return bool(_event(path, "populated"))
-
-
-def frozen(path: Path) -> bool:
-    """Whether a v2 group is frozen, all of its processes included."""
-    return bool(_event(path, "frozen"))
-
-
-def _wait(path: Path, key: str, value: bool, timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    pause = 0.0005
-    while _event(path, key) not in (value, None):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(pause)
-        pause = min(pause * 2, 0.02)
-    return True
-
-
-def freeze(path: Path, on: bool, timeout: float) -> bool:
-    """Freeze or thaw a v2 group (≥ 5.2); False when not every process had stopped after ``timeout`` seconds."""
-    (path / "cgroup.freeze").write_text("1" if on else "0")
-    return _wait(path, "frozen", on, timeout)
-
-
-def kill(path: Path, timeout: float) -> bool:
-    """Kill every process of a v2 group and below it, at once; False when some are left after ``timeout`` seconds.
-
-    cgroup.kill (≥ 5.14) beats any fork bomb; on older kernels the group is frozen while it is shot.
-    """
-    if not path.exists():
-        return True
-    try:
-        (path / "cgroup.kill").write_text("1")
-    except (FileNotFoundError, PermissionError):  # cgroupfs lets nobody make a file
-        freeze(path, True, timeout)
-        for pid in processes(path):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        freeze(path, False, timeout)
-    return _wait(path, "populated", False, timeout)
 
 
 def remove(where: Layout, group: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import units
 from ..errors import InvalidInput, Unsupported, VserverError
-from ..kernel import capability, cgroup
+from ..kernel import capability, cgroup, cgroup_processes
 from ..model import Guest, Limits
 
 FIELDS: tuple[str, ...] = ("rlimits",)
@@ -113,7 +113,7 @@ def write(guest: Guest, group: str) -> None:
     path = cgroup.layout().tree / group
     done: set[int] = set()
     for _round in range(_ROUNDS):
-        new = set(cgroup.processes(path)) - done
+        new = set(cgroup_processes.ids(path)) - done
         differed = [_set(guest, pid) for pid in new]
         if not any(differed):
             return
