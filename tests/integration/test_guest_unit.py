@@ -282,13 +282,16 @@ def test_what_systemd_was_told_of_a_guest_goes_with_it(host: SystemdHost) -> Non
         *cloned(name),
         {"linux.vserver.context": {"name": name, "init": ["/bin/sleep", "infinity"], "timeout": 0, "state": "started"}},
     )
-    # As limits.share does, where there is a controller cpu.
+    # As limits.share and limits.protection do, where there are controllers cpu and memory.
     host.run("systemctl", "set-property", "--runtime", "--", unit, "CPUWeight=300")
-    assert (left / "50-CPUWeight.conf").exists()
+    host.run("systemctl", "set-property", "--runtime", "--", "vserver.slice", "MemoryLow=0", "MemoryMin=0")
+    slices = left.with_name("vserver.slice.d")
+    assert (left / "50-CPUWeight.conf").exists() and (slices / "50-MemoryLow.conf").exists()
     host.run("vserver", "restart", name)
     assert (left / "50-CPUWeight.conf").exists()
     gone = {"linux.vserver.guest": {"name": name, "state": "absent", "keep_data": False}}
     host.play(gone)
-    assert not left.exists()
+    assert not left.exists() and not slices.exists()
     assert host.run("systemctl", "show", "--value", "--property=CPUWeight", unit) != "300"
+    assert host.run("systemctl", "show", "--value", "--property=NeedDaemonReload", "vserver.slice") == "no"
     assert "changed=0 " in host.play(gone)

@@ -118,3 +118,4 @@ def check_told(lab: Lab, logs: Path, host: str) -> None:
         ["ansible", "-i", str(lab.remote.inventory), host, "-m", "linux.vserver.guest", "-a", absent], check=True
     )
     assert lab.remote.run(host, f"ls -d /run/systemd/system.control/{UNIT}.d || true") == ""
+    assert lab.remote.run(host, "ls -d /run/systemd/system.control/vserver.slice.d || true") == ""

@@ -214,7 +214,9 @@ def set_property(name: str, *assignments: str) -> None:
 
 
 def forget_properties(name: str, *keys: str) -> None:
-    """Have nothing left of what :func:`set_property` has set for a unit that is gone; it is fine when there is nothing.
+    """Have nothing left of what :func:`set_property` has set for a unit; it is fine when there is nothing.
+
+    That is for one that is gone, or for properties that have their usual value again.
 
     ``systemctl revert`` would take what the operator has written for the unit as well.
     """

@@ -166,6 +166,7 @@ def release(site: Site) -> None:
 def forget(site: Site, name: str) -> None:
     """Have systemd forget what it was told of a guest that there is no more. Raises :class:`~..errors.ToolFailed`."""
     systemd.forget_properties(site.unit(name), share.OF_UNIT, *protection.OF_UNIT)
+    protection.forget(site)
 
 
 def _sharing(site: Site, guest: Guest) -> Controller | None:

@@ -118,6 +118,15 @@ def release(site: Site) -> None:
                 _put(top, _sums(top))
 
 
+def forget(site: Site) -> None:
+    """Have systemd forget what it was told for all guests together, once that is nothing. Raises
+    :class:`~..errors.ToolFailed`."""
+    with _locked(site):
+        top = _top(site, True)
+        if top is None or not any(_of(top).values()):
+            systemd.forget_properties(site.slice, *OF_UNIT)
+
+
 @dataclass(frozen=True)
 class _Level:
     """A group on the way to a guest's processes.
