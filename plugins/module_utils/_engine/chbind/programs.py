@@ -27,7 +27,6 @@ that is not an own address, their packets are dropped (EPERM). A route that pref
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import pkgutil
@@ -35,7 +34,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..kernel.bpf import AttachType, ProgramType
+from ..kernel.bpf import AttachType, ProgramType, digest
 from ..kernel.bpf_assembler import Code
 from .destination_programs import connect4, connect6, sendmsg4, sendmsg6
 from .listener_table import enter_listener
@@ -113,14 +112,14 @@ def source_digest() -> bytes:
 
     Read once a process, from wherever the engine was imported from; who outlives that file has to ask before.
     """
-    digest = hashlib.sha256()
+    made = hashlib.sha256()
     for path in MAKERS:
-        digest.update(pkgutil.get_data(_ENGINE, path) or b"")
-    return digest.digest()
+        made.update(pkgutil.get_data(_ENGINE, path) or b"")
+    return made.digest()
 
 
 def _name(letters: str, content: bytes) -> str:
-    return f"{NAME_PREFIX}{letters}.{base64.b32encode(hashlib.sha256(content).digest()[:5]).decode().lower()}"
+    return f"{NAME_PREFIX}{letters}.{digest(content)}"
 
 
 @dataclass(frozen=True)

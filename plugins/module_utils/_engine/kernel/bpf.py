@@ -9,9 +9,11 @@ die with the cgroup; a link to a network namespace dies with its last descriptor
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import errno
 import functools
+import hashlib
 import os
 import platform
 import resource
@@ -119,6 +121,11 @@ def call(command: int, attributes: bytes, attempt: str) -> tuple[int, bytes]:
 def address_of(buffer: Buffer) -> int:
     """Return where a buffer is, as attributes want it."""
     return ctypes.addressof(buffer)
+
+
+def digest(content: bytes) -> str:
+    """40 bits of a digest, as eight letters: what there is room for in a program's name (pure)."""
+    return base64.b32encode(hashlib.sha256(content).digest()[:5]).decode().lower()
 
 
 def object_name(name: str) -> bytes:

@@ -18,7 +18,6 @@ from .syscall import syscall
 # One number on every architecture, as for all system calls since 424 (include/uapi/asm-generic/unistd.h).
 _OPENAT2 = 437
 
-RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08

@@ -14,10 +14,8 @@ The kernel is the only record: programs and maps live as long as the cgroup, or 
 
 from __future__ import annotations
 
-import base64
 import errno
 import functools
-import hashlib
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -137,8 +135,7 @@ _PROGRAMS = {_CREATION: creation, _RELEASE: release}
 def _code(hook: AttachType) -> tuple[str, Code]:
     """A program and its name, which tells it from that of another version."""
     code = _PROGRAMS[hook]()
-    digest = hashlib.sha256(bytes([hook]) + code.instructions).digest()[:5]
-    return NAME_PREFIX + base64.b32encode(digest).decode().lower(), code
+    return NAME_PREFIX + bpf.digest(bytes([hook]) + code.instructions), code
 
 
 @functools.cache
