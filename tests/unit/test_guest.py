@@ -27,8 +27,8 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.facets impor
     root,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets.order import FACETS
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability
-from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import per_process, processors
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability, cpu_list
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import per_process
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import (
     Binding,
     Capabilities,
@@ -92,7 +92,7 @@ sections = {
         cpu_burst=st.none() | st.integers(1, 1_000),
         cpu_weight=st.none() | st.integers(101, 10_000),
         cpu_idle=st.booleans(),
-        cpuset=st.none() | st.sets(st.integers(0, 300), min_size=1).map(processors.words),
+        cpuset=st.none() | st.sets(st.integers(0, 300), min_size=1).map(cpu_list.words),
         processes=st.none() | st.just(model.AUTO) | st.integers(1, 10**6),
         sockets=st.none() | st.integers(0, 10**6),
         disk=st.none() | st.integers(1 << 20, 1 << 45),

@@ -25,7 +25,12 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.errors impor
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import limits as facet
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host.facts import Storage
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes, mountinfo
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import (
+    cgroup,
+    cgroup_processes,
+    cpu_list,
+    mountinfo,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.controller import Controller
 from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import (
     devices,
@@ -71,13 +76,13 @@ def test_no_times(text: str) -> None:
     ],
 )
 def test_lists_of_processors(text: str, found: set[int], canonical: str) -> None:
-    assert processors.numbers(text) == found
+    assert cpu_list.numbers(text) == found
     assert facet.parse({"cpuset": text}, Limits()).cpuset == canonical
 
 
 @given(st.sets(st.integers(0, 500), min_size=1))
 def test_a_list_of_processors_is_read_as_it_is_written(found: set[int]) -> None:
-    assert processors.numbers(processors.words(found)) == found
+    assert cpu_list.numbers(cpu_list.words(found)) == found
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from ..kernel import bpf, bpf_map
+from ..kernel import bpf, bpf_map, cpu_list
 from ..kernel.bpf_map import MapType
 from .traffic_counter import TRAFFIC, VALUE_SIZE, Traffic, parse
 
-_POSSIBLE = Path("/sys/devices/system/cpu/possible")
 _KEY_SIZE = 4
 
 
@@ -42,11 +39,4 @@ def read(identities: Iterable[int]) -> Mapping[str, Traffic] | None:
     if found is None:
         return None
     with bpf.opened(found):
-        return parse(bpf_map.lookup(found, bytes(_KEY_SIZE), VALUE_SIZE * _possible_processors()) or b"")
-
-
-@functools.cache
-def _possible_processors() -> int:
-    """How many the kernel keeps room for, of "0-3" or "0,2-3" (Documentation/admin-guide/cputopology.rst)."""
-    ranges = (part.split("-") for part in _POSSIBLE.read_text().strip().split(","))
-    return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)
+        return parse(bpf_map.lookup(found, bytes(_KEY_SIZE), VALUE_SIZE * len(cpu_list.possible())) or b"")

@@ -64,6 +64,7 @@ def refuse(limits: Limits) -> None:
 
 
 def host_memory() -> int:
+    """Bytes of memory that this host has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from .. import units
 from ..errors import InvalidInput
+from ..kernel import cpu_list
 from ..kernel.controller import Controller
 from ..model import Limits
-from .processors import online
 from .wording import NO_LIMIT, ceiling, refuse_above, require
 
 FIELDS: tuple[str, ...] = ("cpus", "cpu_period", "cpu_burst")
@@ -81,7 +81,7 @@ def refuse(limits: Limits) -> None:
     """Raise when this host cannot keep these limits."""
     if limits.cpus is not None:
         require("cpus", "cpu", "cpu.max", "cpu.cfs_quota_us")
-        refuse_above("cpus", limits.cpus, len(online()), "processors")
+        refuse_above("cpus", limits.cpus, len(cpu_list.online()), "processors")
     if limits.cpu_burst is not None:
         require("cpu_burst", "cpu", "cpu.max.burst", "cpu.cfs_burst_us")
 

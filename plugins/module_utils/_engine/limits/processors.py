@@ -6,51 +6,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidInput
+from ..kernel import cpu_list
 from ..kernel.controller import Controller
 from ..model import Limits
 from .wording import NO_LIMIT, require
 
 FIELDS: tuple[str, ...] = ("cpuset",)
 _FILE = "cpuset.cpus"
-#: The kernel's largest CONFIG_NR_CPUS, and then some.
-_MOST = 1 << 16
-
-
-def numbers(text: str) -> frozenset[int]:
-    """``0-2,5`` → 0, 1, 2, 5, as the kernel writes lists (pure). Raises ValueError."""
-    found: set[int] = set()
-    for part in filter(None, text.strip().split(",")):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-            raise ValueError(part)
-        low, high = int(first), int(last if dash else first)
-        if not low <= high < _MOST:
-            raise ValueError(part)
-        found.update(range(low, high + 1))
-    return frozenset(found)
-
-
-def words(found: Iterable[int]) -> str:
-    """0, 1, 2, 5 → ``0-2,5`` (pure)."""
-    spans: list[list[int]] = []
-    for number in sorted(found):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
-
-
-@functools.cache
-def online() -> frozenset[int]:
-    """The processors that this host has and that are switched on, read from the kernel once a process."""
-    return numbers(Path("/sys/devices/system/cpu/online").read_text())
 
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
@@ -62,26 +28,26 @@ def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     if text == NO_LIMIT:
         return dataclasses.replace(recorded, cpuset=None)
     try:
-        found = numbers(text)
+        found = cpu_list.numbers(text)
     except ValueError:
         found = frozenset()
     if not found:
         raise InvalidInput(
             f"cpuset {value!r} is not a list of processors", remedy="Write numbers such as 0-2,5, or max for all."
         )
-    return dataclasses.replace(recorded, cpuset=words(found))
+    return dataclasses.replace(recorded, cpuset=cpu_list.words(found))
 
 
 def refuse(limits: Limits) -> None:
     """Raise when this host cannot keep this limit."""
     if limits.cpuset is not None:
         require("cpuset", "cpuset", _FILE, _FILE)
-        missing = numbers(limits.cpuset) - online()
+        missing = cpu_list.numbers(limits.cpuset) - cpu_list.online()
         if missing:
             raise InvalidInput(
                 f"cpuset {limits.cpuset} names processors that this host does not have",
-                why=f"it has {words(online())}",
-                remedy=f"Take out {words(missing)}.",
+                why=f"it has {cpu_list.words(cpu_list.online())}",
+                remedy=f"Take out {cpu_list.words(missing)}.",
             )
 
 
