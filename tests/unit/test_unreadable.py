@@ -18,6 +18,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import (
     engine_file,
     files,
     fleet,
+    host_addresses,
     info,
     lifecycle,
     metrics,
@@ -164,6 +165,16 @@ def test_an_address_that_was_shared_is_not_one_s_own_while_that_cannot_be_told(s
     with pytest.raises(Conflict, match="guest broken may have any address"):
         _bind(site, "good1", "192.0.2.1/32", shared=False)
     assert _bind(site, "good2", "192.0.2.3/32", shared=True)
+
+
+def test_what_is_shared_among_guests_is_told_with_the_way_out(site: Site) -> None:
+    place = site.run / ".shared-addresses.json"
+    for content in ("{", "[]", '{"192.0.2.1/24": {}}', '{"192.0.2.1/24": []}'):
+        place.write_text(content)
+        with pytest.raises(VserverError, match=r"read the record .*shared-addresses\.json.*Remove it"):
+            host_addresses.down(site, "good1")
+    place.unlink()
+    host_addresses.down(site, "good1")
 
 
 def test_the_program_that_an_unreadable_service_needs_stays(site: Site, ssh: Path, tmp_path: Path) -> None:

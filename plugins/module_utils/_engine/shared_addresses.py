@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from . import files, store
+from . import files, record, store
+from .errors import VserverError
 from .site import Site
 
 #: Address with prefix → its interface, and the names of the guests that have it.
@@ -29,10 +30,18 @@ def exist(site: Site) -> bool:
 
 
 def read(site: Site) -> Table:
+    """The table. Raises :class:`VserverError` when it is damaged: then nobody knows whose addresses may go."""
     try:
-        return dict(files.read_json(_file(site)))
+        noted = files.read_json(_file(site))
+        return {
+            text: {"interface": str(entry["interface"]), "guests": list(entry["guests"])}
+            for text, entry in noted.items()
+        }
     except FileNotFoundError:
         return {}
+    except (VserverError, *record.DAMAGE) as error:
+        remedy = "Remove it: what it named stays on the host's interfaces until a reboot, and no guest is disturbed."
+        raise record.unreadable(_file(site), error, remedy) from error
 
 
 def write(site: Site, table: Table) -> None:
