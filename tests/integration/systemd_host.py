@@ -176,15 +176,13 @@ class SystemdHost:
         self.run("systemctl", "daemon-reload")
 
 
-def cloned(name: str) -> list[dict[str, object]]:
-    """Tasks of Ansible that make a guest of the template ``tiny``.
+def tiny_guest(name: str, **options: object) -> dict[str, object]:
+    """A task of Ansible that has a guest of the template ``tiny``, by options of module ``guest``.
 
     Without a limit of processes, for crun makes no groups in the hierarchies of version 1 that this host has as well.
     """
-    return [
-        {"linux.vserver.clone": {"name": name, "template": "tiny"}},
-        {"linux.vserver.limits": {"name": name, "processes": "max"}},
-    ]
+    given = {"name": name, "template": "tiny", "processes": "max", "state": "present", **options}
+    return {"linux.vserver.guest": given}
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from . import templates
 from .guests import eventually
-from .systemd_host import SystemdHost, booted, cloned
+from .systemd_host import SystemdHost, booted, tiny_guest
 
 #: A process 1 that says goodbye.
 INIT = ["/bin/sh", "-c", "trap 'echo bye > /bye; exit 0' TERM; while :; do sleep 0.1; done"]
@@ -57,16 +57,14 @@ def test_guests_start_and_stop_with_the_host(host: SystemdHost) -> None:
     )
 
     templates.tiny_tree(host.root / "srv/tree", ["sh", "sleep"])
-    guests = {"one": True, "two": True, "three": True, "quiet": False, "broken": True}
+    guests = {
+        **{name: {"init": INIT, "autostart": True} for name in ("one", "two", "three")},
+        "quiet": {"init": INIT, "autostart": False, "state": "started"},
+        "broken": {"init": ["/bin/nosuch"], "autostart": True},
+    }
     host.play(
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-        *(task for name in guests for task in cloned(name)),
-        *(
-            {"linux.vserver.context": {"name": name, "init": INIT, "timeout": 10, "autostart": autostart}}
-            for name, autostart in guests.items()
-        ),
-        {"linux.vserver.context": {"name": "broken", "init": ["/bin/nosuch"]}},
-        {"linux.vserver.context": {"name": "quiet", "state": "started"}},
+        *(tiny_guest(name, timeout=10, **options) for name, options in guests.items()),
     )
     assert running(host) == {"quiet"}
 
@@ -102,8 +100,7 @@ def test_lxcfs_dies_and_comes_back(host: SystemdHost) -> None:
     host.play(role(True))
     host.play(
         {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-        *cloned("one"),
-        {"linux.vserver.context": {"name": "one", "init": INIT, "autostart": True, "state": "started"}},
+        tiny_guest("one", init=INIT, autostart=True, state="started"),
     )
     assert "changed=0 " in host.play(role(True))
     unit = "vserver-lxcfs.service"

@@ -27,7 +27,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 
 from . import templates
 from .guests import SLEEP, Guests, eventually
-from .systemd_host import SystemdHost, booted, cloned
+from .systemd_host import SystemdHost, booted, tiny_guest
 from .test_guest_unit import POWER
 
 HOG = "x = bytearray(80 << 20); x[::4096] = b'1' * len(x[::4096])"
@@ -282,8 +282,7 @@ def systemd_host(template_cache: Path) -> Iterator[SystemdHost]:
         made.play(
             role("/srv/hook"),
             {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-            *cloned(NAME),
-            {"linux.vserver.context": {"name": NAME, "init": ["/bin/sh", "-c", OBEYS], "timeout": 0}},
+            tiny_guest(NAME, init=["/bin/sh", "-c", OBEYS], timeout=0),
         )
         yield made
 

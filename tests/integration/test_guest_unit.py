@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 
 from . import templates
 from .guests import eventually
-from .systemd_host import SystemdHost, booted, cloned
+from .systemd_host import SystemdHost, booted, tiny_guest
 
 #: A process 1 that says goodbye, reboots when /reboot is there, and powers off when /poweroff is.
 INIT = """
@@ -66,8 +67,7 @@ def host(template_cache: Path) -> Iterator[SystemdHost]:
         made.play(
             {"ansible.builtin.include_role": {"name": "linux.vserver.host"}, "vars": {"vserver_host_sysctls": {}}},
             {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-            *cloned(NAME),
-            {"linux.vserver.context": {"name": NAME, "init": ["/bin/sh", "-c", INIT], "timeout": 10}},
+            tiny_guest(NAME, init=["/bin/sh", "-c", INIT], timeout=10),
         )
         yield made
 
@@ -181,10 +181,7 @@ def test_two_at_once(stopped: SystemdHost) -> None:
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(stopped: SystemdHost) -> None:
     host = stopped
-    host.play(
-        *cloned("broken"),
-        {"linux.vserver.context": {"name": "broken", "init": ["/bin/nosuch"]}},
-    )
+    host.play(tiny_guest("broken", init=["/bin/nosuch"]))
     said = host.exec("vserver", "start", "broken")
     assert said.returncode == 1 and "nosuch" in said.stderr and "guest broken" in said.stderr
     assert not (host.group / "vserver.slice/vserver@broken.service").exists()
@@ -208,21 +205,24 @@ def test_a_crash_at_any_point(stopped: SystemdHost) -> None:
     host.run("systemctl", "daemon-reload")
     log, at = host.root / "run/points", host.root / "run/crash-at"
     try:
+        points = {}
         for verb in ("start", "stop"):
             log.unlink(missing_ok=True)
             host.run("vserver", verb, NAME)
-            points = dict.fromkeys(log.read_text().split())
-            assert len(points) >= 5
-            for point in points:
-                host.run("vserver", "stop" if verb == "start" else "start", NAME)
-                at.write_text(point)
-                host.exec("vserver", verb, NAME)
-                assert not at.exists() or verb == "start", f"{verb} does not come by {point}"
-                at.unlink(missing_ok=True)
+            points[verb] = list(dict.fromkeys(log.read_text().split()))
+            assert len(points[verb]) >= 5
+        # What completes the one is what the other begins with.
+        for pair in itertools.zip_longest(*points.values()):
+            for verb, point in zip(points, pair, strict=True):
+                if point is not None:
+                    at.write_text(point)
+                    host.exec("vserver", verb, NAME)
+                    assert not at.exists() or verb == "start", f"{verb} does not come by {point}"
+                    at.unlink(missing_ok=True)
                 host.run("vserver", verb, NAME)
                 assert (show(host, "ActiveState") == "active") == (verb == "start"), point
                 if verb == "stop":
-                    assert not traces(host), point
+                    assert not traces(host), pair
     finally:
         shutil.rmtree(drop_in.parent)
         host.run("systemctl", "daemon-reload")
@@ -278,10 +278,7 @@ def test_a_guest_from_before_the_unit_goes_on_and_stops(stopped: SystemdHost) ->
 def test_what_systemd_was_told_of_a_guest_goes_with_it(host: SystemdHost) -> None:
     name, unit = "weighed", "vserver@weighed.service"
     left = host.root / "run/systemd/system.control" / f"{unit}.d"
-    host.play(
-        *cloned(name),
-        {"linux.vserver.context": {"name": name, "init": ["/bin/sleep", "infinity"], "timeout": 0, "state": "started"}},
-    )
+    host.play(tiny_guest(name, init=["/bin/sleep", "infinity"], timeout=0, state="started"))
     # As limits.share and limits.protection do, where there are controllers cpu and memory.
     host.run("systemctl", "set-property", "--runtime", "--", unit, "CPUWeight=300")
     host.run("systemctl", "set-property", "--runtime", "--", "vserver.slice", "MemoryLow=0", "MemoryMin=0")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from . import templates
-from .systemd_host import SystemdHost, booted, cloned
+from .systemd_host import SystemdHost, booted, tiny_guest
 
 SLICE, GUEST = "vserver.slice", "vserver@.service"
 GUESTS, EVENTS, LXCFS = "vserver-guests.service", "vserver-events.service", "vserver-lxcfs.service"
@@ -106,8 +106,7 @@ def systemd_host(template_cache: Path) -> Iterator[Host]:
         made.play(
             {"linux.vserver.engine": {}},
             {"linux.vserver.template": {"name": "tiny", "method": "directory", "source": "/srv/tree"}},
-            *cloned("one"),
-            {"linux.vserver.context": {"name": "one", "init": ["/bin/sleep", "infinity"], "timeout": 0}},
+            tiny_guest("one", init=["/bin/sleep", "infinity"], timeout=0),
         )
         yield made
 
