@@ -140,6 +140,7 @@ def test_states_in_four_calls(guests: Guests, site: Site, method: str) -> None:
     assert len(pids) == 2 and None not in pids
     with pytest.raises(Conflict, match="Stop it first"):
         lifecycle.remove_root(site, name)
+    assert "Stop it first" in lifecycle.remove_root(site, name, check=True).warnings[0]
     assert four_calls(lambda check: lifecycle.set_state(site, name, "absent", {}, check=check)) == [
         True,
         True,

@@ -617,9 +617,10 @@ def test_absent_is_refused_while_a_guest_uses_it(site: Site, bare: Path) -> None
     assert template.in_use(site, "t") == ["web1", "web2"]
     about = template.info(site, "t")
     assert [entry["used_by"] for entry in about["versions"]] == [["web1", "web2"], []]
-    for check in (True, False):
-        with pytest.raises(Conflict, match="guests web1, web2"):
-            template.absent(site, "t", check=check)
+    with pytest.raises(Conflict, match="guests web1, web2"):
+        template.absent(site, "t")
+    told = template.absent(site, "t", check=True)  # an earlier task may be what removes them
+    assert told.changed and "guests web1, web2" in told.warnings[0]
     assert len(template_versions.versions(site, "t")) == 2
     store.forget(site, "web1")
     store.forget(site, "web2")

@@ -234,7 +234,8 @@ def test_it_stays_while_units_of_ours_run_it(site: Site, tmp_path: Path, monkeyp
     write(unit_files.texts(site, Wishes(events=True), "0123456789ab"))
     with pytest.raises(Conflict, match=r"vserver@\.service, vserver-events\.service, vserver-guests\.service run it"):
         engine_file.absent(site)
-    assert engine_file.absent(site, check=True).changed, "check mode cannot know who removes them before"
+    told = engine_file.absent(site, check=True)
+    assert told.changed and "run it" in told.warnings[0], "check mode cannot know who removes them before"
     write(unit_files.texts(dataclasses.replace(site, program=Path("/of/another")), Wishes(), "0123456789ab"))
     (tmp_path / "vserver-events.service").write_text(f"[Service]\nExecStart={site.program} events\n")
     assert engine_file.absent(site).changed and not site.program.exists()

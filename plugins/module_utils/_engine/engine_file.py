@@ -30,7 +30,7 @@ from . import files, host_units, installed, service, store
 from .cli import manual
 from .errors import Conflict, Unsupported
 from .installed import MARK, Description
-from .outcome import Outcome
+from .outcome import Outcome, in_the_way
 from .site import Site
 
 _MODE, _BESIDE_MODE = 0o755, 0o644
@@ -220,33 +220,30 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 def absent(site: Site, *, check: bool = False) -> Outcome:
     """Have no engine at ``site.program``; the directories stay, with what is in them.
 
-    Raises :class:`Conflict` when another program is there, or when a unit needs it: a bound one, or one of ours.
+    Raises :class:`Conflict` when another program is there, or when a unit needs it, a bound one or one of ours; of
+    units, it warns in check mode.
     """
     with _locked(site, check):
         found, read = installed.read(site.program), _read_beside(site)
         services = service.load_all(site)
         bound = [of.name for of in services.known if of.kind == "unit"]
         bound += [of.name for of in services.unknown if of.kind == "unit"]
-        if found is not None and bound:
-            raise Conflict(
-                f"remove {site.program}",
-                why=f"it binds {', '.join(bound)} at each start",
-                remedy="Let those units use every address first (address_binding with state absent).",
-            )
         units = host_units.running_program(site)
-        if found is not None and units and not check:  # check mode cannot know who removes them before
-            raise Conflict(
-                f"remove {site.program}",
-                why=f"{', '.join(units)} run it",
-                remedy="Remove those units first (host_units with state absent, once all guests are stopped).",
-            )
+        warnings: tuple[str, ...] = ()
+        for names, verb, remedy in (
+            (bound, "are bound by it at each start", "Unbind them first (address_binding, state absent)."),
+            (units, "run it", "Remove them first (host_units, state absent), once all guests are stopped."),
+        ):
+            if found is not None and names:
+                conflict = Conflict(f"remove {site.program}", why=f"{', '.join(names)} {verb}", remedy=remedy)
+                warnings += in_the_way(conflict, check=check)
         before: dict[str, Any] = {} if found is None else dataclasses.asdict(found[0])
         before.update({key: str(_places(site)[key]) for key in read})
         for path in _paths(site) if before and not check else ():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
                 files.fsync_directory(path.parent)
-    return _outcome(site, before, {})
+    return dataclasses.replace(_outcome(site, before, {}), warnings=warnings)
 
 
 def _paths(site: Site) -> tuple[Path, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import faults, files, installed, running, store, systemd, unit_files
 from .errors import Conflict, Unsupported
-from .outcome import Outcome
+from .outcome import Outcome, in_the_way
 from .site import Site
 from .unit_files import Wishes
 
@@ -63,16 +63,17 @@ def ensure(site: Site, wishes: Wishes, *, check: bool = False) -> Outcome:
 
 
 def absent(site: Site, *, check: bool = False) -> Outcome:
-    """Have none of the units. Raises :class:`Conflict` while guests run, which would then stop in disorder."""
+    """Have none of the units. Raises :class:`Conflict` while guests run, which would then stop in disorder; in check
+    mode it warns."""
     with _locked(site, check):
         wanted = _wanted(site, dict.fromkeys(unit_files.texts(site, Wishes(), "")))
         before = _observe(site, wanted)
         alive = [name for name in store.names(site) if running.may_run(site, name)]
+        warnings: tuple[str, ...] = ()
         if alive and before != wanted:
-            raise Conflict(
-                "remove the units of guests", why=f"{', '.join(alive)} run", remedy="Stop them: vserver stop --all."
-            )
-        return _change(site, before, wanted, check)
+            what, why = "remove the units of guests", f"{', '.join(alive)} run"
+            warnings = in_the_way(Conflict(what, why=why, remedy="Stop them: vserver stop --all."), check=check)
+        return dataclasses.replace(_change(site, before, wanted, check), warnings=warnings)
 
 
 def running_program(site: Site) -> list[str]:

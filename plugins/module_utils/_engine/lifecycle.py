@@ -21,7 +21,7 @@ from .facets import root
 from .facets.order import FACETS
 from .kernel import cgroup_processes
 from .model import Context, Guest, Root, check_name
-from .outcome import Outcome
+from .outcome import Outcome, in_the_way
 from .registry import Registry
 from .site import Site
 from .wish import Wish
@@ -158,7 +158,7 @@ def kill(site: Site, name: str) -> None:
 def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:
     """Remove the clone of guest ``name`` with all its data; what else is recorded of the guest stays.
 
-    Raises :class:`Conflict` while the guest runs.
+    Raises :class:`Conflict` while the guest runs; in check mode it warns.
     """
     with _locked(site, name, check):
         guest = store.load(site, name)
@@ -167,12 +167,14 @@ def remove_root(site: Site, name: str, *, check: bool = False) -> Outcome:
         present = root.observe(site, guest, None)
         if present is None and guest.root == Root() and guest != _blank(guest):
             return Outcome(False)
+        warnings: tuple[str, ...] = ()
         if running.read(site, name) is not None:
-            raise Conflict(f"remove the clone of guest {name}", why="the guest runs", remedy="Stop it first.")
+            conflict = Conflict(f"remove the clone of guest {name}", why="the guest runs", remedy="Stop it first.")
+            warnings = in_the_way(conflict, check=check)
         if not check:
             root.remove(site, name)
             _record_without_root(site, guest)
-        return Outcome(True, {"root": info.section(present or guest.root)}, {"root": None})
+        return Outcome(True, {"root": info.section(present or guest.root)}, {"root": None}, warnings=warnings)
 
 
 def _record_without_root(site: Site, guest: Guest) -> None:

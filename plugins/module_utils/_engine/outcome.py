@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .errors import Conflict
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -27,3 +29,11 @@ class Outcome:
     subject: dict[str, Any] = field(default_factory=dict)
     restart_required: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def in_the_way(conflict: Conflict, *, check: bool) -> tuple[str, ...]:
+    """Raise what keeps something from being done; in check mode, where an earlier task may be what would clear it
+    away, it is only a warning, which is returned."""
+    if not check:
+        raise conflict
+    return (str(conflict),)

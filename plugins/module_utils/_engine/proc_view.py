@@ -23,6 +23,8 @@ from .site import Site
 
 #: Those with times since the host's boot, which is not that of a guest with a time namespace.
 _HOSTS_TIME = ("proc/stat", "proc/uptime")
+#: Guests at a time: more than processors, for one that is being started is waited for.
+_PARALLEL = 64
 
 
 def warnings(site: Site, name: str) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ def renew_all(site: Site, patience: float) -> None:
     # By cgroup, because one that is being started has no state yet; its lock is waited for.
     there = [name for name in store.names(site) if running.outer_cgroup(site, layout, name).is_dir()]
     if there:
-        several.each(there, len(there), "renew lxcfs in", functools.partial(_renew_guest, site, device))
+        several.each(there, _PARALLEL, "renew lxcfs in", functools.partial(_renew_guest, site, device))
 
 
 def _renew_guest(site: Site, device: str | None, name: str) -> None:

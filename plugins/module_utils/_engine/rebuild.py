@@ -22,7 +22,7 @@ from .facets import root
 from .kernel.rename import exchange
 from .limits import space
 from .model import Guest, Root
-from .outcome import Outcome
+from .outcome import Outcome, in_the_way
 from .site import Site
 from .template import versions
 
@@ -72,12 +72,15 @@ def rebuild(
             if was == now:
                 return Outcome(False, subject=info.guest(site, name))
             return Outcome(True, {"state": now}, {"state": was}, info.guest(site, name))
+        warnings: tuple[str, ...] = ()
         if now != "stopped" and not restart:
-            raise Conflict(f"rebuild guest {name}", why="the guest runs", remedy="Stop it first, or allow its restart.")
+            remedy = "Stop it first, or allow its restart."
+            warnings = in_the_way(Conflict(f"rebuild guest {name}", why="the guest runs", remedy=remedy), check=check)
         _require_data(site, guest.with_section("root", present), data)
         if not check:
             _replace(site, guest, present, wanted, data, lock, was)
-        return Outcome(True, {"root": info.section(present)}, {"root": info.section(wanted)}, info.guest(site, name))
+        before, after = {"root": info.section(present)}, {"root": info.section(wanted)}
+        return Outcome(True, before, after, info.guest(site, name), warnings=warnings)
 
 
 def _wanted(site: Site, present: Root, template: str, version: str | None) -> Root:

@@ -25,7 +25,7 @@ from typing import Any
 from .. import faults, files, store
 from ..errors import Conflict, VserverError
 from ..model import Root, check_name
-from ..outcome import Outcome
+from ..outcome import Outcome, in_the_way
 from ..site import Site
 from . import build as template_build
 from . import clean as template_clean
@@ -130,14 +130,17 @@ def ensure(
 
 
 def absent(site: Site, name: str, *, check: bool = False) -> Outcome:
-    """Remove the template with all its versions. Raises :class:`Conflict` while a guest's clone is of it."""
+    """Remove the template with all its versions.
+
+    Raises :class:`Conflict` while a guest's clone is of it; in check mode it warns.
+    """
     directory = directory_of(site, name)
     if check or not directory.is_dir():
-        return _removal(site, name)
+        return _removal(site, name, check=True)
     with _locked(site, name):
         # A clone is resolved and recorded under "registry": either we see it, or it finds no template any more.
         with store.lock(site, "registry"):
-            outcome = _removal(site, name)
+            outcome = _removal(site, name, check=False)
             for version in versions(site, name):
                 (directory / version).rename(directory / f"{files.PENDING}{version}")
                 faults.reached("template:removing")
@@ -153,27 +156,24 @@ def absent(site: Site, name: str, *, check: bool = False) -> Outcome:
     return dataclasses.replace(outcome, subject={})
 
 
-def _removal(site: Site, name: str) -> Outcome:
-    """What removing the template changes. Raises :class:`Conflict` while it is in use."""
+def _removal(site: Site, name: str, *, check: bool) -> Outcome:
+    """What removing the template changes. Raises :class:`Conflict` while it is in use; in check mode it warns."""
     existing = versions(site, name)
     if not existing:
         return Outcome(False)
+    what = f"remove template {name}"
+    warnings: list[str] = []
     users = in_use(site, name)
     if users:
-        raise Conflict(
-            f"remove template {name}",
-            why=f"it is the root of {'guest' if len(users) == 1 else 'guests'} {', '.join(users)}",
-            remedy="Remove their clones first.",
-        )
-    unknown = [each.known.name for each in store.load_all(site).unreadable if each.known.root == Root()]
-    if unknown:
-        raise Conflict(
-            f"remove template {name}",
-            why=f"it may be the root of guest {unknown[0]}, whose record cannot be read",
-            remedy="Restore or remove that guest first.",
-        )
+        why = f"it is the root of {'guest' if len(users) == 1 else 'guests'} {', '.join(users)}"
+        warnings += in_the_way(Conflict(what, why=why, remedy="Remove their clones first."), check=check)
+    for each in store.load_all(site).unreadable:
+        if each.known.root == Root():
+            why = f"it may be the root of guest {each.known.name}, whose record cannot be read"
+            conflict = Conflict(what, why=why, remedy="Restore or remove that guest first.")
+            warnings += in_the_way(conflict, check=check)
     before, after = {"state": "present", "versions": existing}, {"state": "absent", "versions": []}
-    return Outcome(True, before, after, info(site, name))
+    return Outcome(True, before, after, info(site, name), warnings=tuple(warnings))
 
 
 def _outcome(site: Site, spec: Spec, before: Spec | None, existing: list[str], version: str | None) -> Outcome:
