@@ -994,6 +994,10 @@ ACTIONS = [
 ]
 
 
+#: How many sequences of calls are tried; fewer where they are slow.
+EXAMPLES = int(os.environ.get("VSERVER_TEST_EXAMPLES", "400"))
+
+
 @pytest.mark.parametrize("steering", [False, True])
 def test_whatever_a_process_does(world: World, steering: bool, request: pytest.FixtureRequest) -> None:
     """No packet leaves with a foreign address, and no socket hears one: after any sequence of calls."""
@@ -1001,7 +1005,7 @@ def test_whatever_a_process_does(world: World, steering: bool, request: pytest.F
         request.getfixturevalue("steered")
     stranger = Stranger(world)
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         st.sampled_from([V4, V6]),
         st.sampled_from([TCP, UDP]),

@@ -81,7 +81,7 @@ def run(remote: Remote, host: str, file: str, expression: str, patience: float) 
     command = f"""
         cd {_PLACE}; rm -rf /root/state {report}
         export VSERVER_TEST_HOST_NETWORK=/proc/$$/ns/net VSERVER_TEST_CACHE=/root/cache PYTHONDONTWRITEBYTECODE=1
-        export VSERVER_TEMPLATE_ARCHIVE={_ARCHIVE}
+        export VSERVER_TEMPLATE_ARCHIVE={_ARCHIVE} VSERVER_TEST_EXAMPLES=100
         timeout {patience:.0f} unshare --mount --net --propagation private -- \\
             python3 tests/harness/confine.py /root/state \\
             {_PYTEST} --junitxml {report} -k '{expression}' tests/integration/{file}

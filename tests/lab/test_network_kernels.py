@@ -31,7 +31,15 @@ FILES = {
 }
 HOSTS = ("host1", "host2")
 #: Those that one kernel does for, so that both hosts are done at about the same time.
-ONCE = {"test_limits.py": "host2", "test_withstand.py": "host2", "test_accounting.py": "host1"}
+ONCE = {
+    "unified_space.py": "host1",
+    "unified_accounting.py": "host1",
+    "test_accounting.py": "host1",
+    "unified_limits.py": "host2",
+    "unified_withstand.py": "host2",
+    "test_limits.py": "host2",
+    "test_withstand.py": "host2",
+}
 WHERE = [(host, file) for host in HOSTS for file in FILES if ONCE.get(file, host) == host]
 PATIENCE = 900.0
 #: What a kernel lacks, as docs/networking.md says.
