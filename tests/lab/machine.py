@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,12 +142,15 @@ class Machine:
         pid = self.pid
         if pid is None:
             return
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + _PATIENCE
-        while self.pid is not None:
-            if time.monotonic() > deadline:
-                raise LabError(f"{self.name}: process {pid} does not end")
-            time.sleep(0.05)
+        process = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            # Only then is all of it closed; its command line, by which it is known, goes before.
+            ended, _ignored, _ignored = select.select([process], [], [], _PATIENCE)
+        finally:
+            os.close(process)
+        if not ended:
+            raise LabError(f"{self.name}: process {pid} does not end")
         self.pidfile.unlink(missing_ok=True)
 
 
