@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,8 +51,6 @@ def _network() -> tuple[str, ...]:
 @contextmanager
 def opened(say: Callable[[str], None]) -> Iterator[Ground]:
     """Makes the ground ready. The caller is in the mount and network namespaces of the run."""
-    # A host's /run is in memory, whatever the directory is that the harness put there.
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", str(SITE.run)], check=True)
     store.prepare(SITE)
     engine_file.ensure(SITE)
     say("template: fetched from the cache, or built now")
