@@ -81,6 +81,9 @@ def _run(
             timeout=_TIMEOUT,
             check=False,
         )
+    except FileNotFoundError as error:
+        remedy = "Install the package that has it; nsenter is in util-linux."
+        raise ToolFailed(f"{attempt} guest {name}", why=f"this host has no {error.filename}", remedy=remedy) from error
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
     if result.returncode:
