@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -60,8 +60,19 @@ def saved_lab(running_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Lab
     return running_lab
 
 
+@pytest.fixture(scope="module")
+def shared_lab(saved_lab: Lab) -> Lab:
+    """The lab, prepared once for the tests of a module, each of which leaves no guest behind."""
+    saved_lab.restore(())
+    return saved_lab
+
+
 @pytest.fixture
-def prepared(saved_lab: Lab, lab: Lab) -> Lab:
-    """The lab, with all hosts ready for guests, a template there, and no guest yet."""
-    lab.restore(())
-    return lab
+def prepared(saved_lab: Lab, lab: Lab) -> Callable[..., Lab]:
+    """Answers the lab, with the hosts of these names, or all, ready for guests, a template there, and no guest yet."""
+
+    def restored(*hosts: str) -> Lab:
+        lab.restore(hosts)
+        return lab
+
+    return restored

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,16 +22,17 @@ _PLACE = "/root/tests/ansible_collections/linux/vserver"
 _PARTS = ("galaxy.yml", "meta", "plugins", "pytest.ini", "tests/conftest.py", "tests/harness", "tests/integration")
 _ARCHIVE = "/root/debian.tar.zst"
 _PYTEST = "python3 -m pytest -p no:cacheprovider -q --tb=short"
+_REPORT = "/root/report.xml"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run found: how many tests ran, what failed in short, why some were skipped, and what was measured."""
+    """What a run found: file → how many tests ran; what failed in short, why some were skipped, what was measured."""
 
-    ran: int
+    ran: Mapping[str, int]
     failed: tuple[str, ...]
     skipped: tuple[str, ...]
-    measured: tuple[str, ...] = ()
+    measured: tuple[str, ...]
 
 
 def send(remote: Remote, host: str, archive: Path | None) -> None:
@@ -60,43 +62,46 @@ def send(remote: Remote, host: str, archive: Path | None) -> None:
             subprocess.run(remote.words(host, f"cat >{_ARCHIVE}"), stdin=stream, check=True)
 
 
-def expected(file: str, expression: str) -> int:
-    """How many tests of a file there are to run, as this machine's pytest finds them."""
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "-k", expression]
+def _chosen(files: Mapping[str, str]) -> str:
+    """The expression for pytest that chooses the tests which each file's own one chooses, of all these files (pure)."""
+    return " or ".join(f"({file} and ({expression}))" for file, expression in files.items())
+
+
+def _paths(files: Mapping[str, str]) -> list[str]:
+    return [f"tests/integration/{file}" for file in files]
+
+
+def expected(files: Mapping[str, str]) -> dict[str, int]:
+    """File → how many of its tests there are to run, as this machine's pytest finds them."""
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "-k", _chosen(files)]
     environment = {**os.environ, "VSERVER_TEST_HOST_NETWORK": "", "VSERVER_TEST_CACHE": ""}
     found = subprocess.run(
-        [*words, f"tests/integration/{file}"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        [*words, *_paths(files)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
     )
-    return sum("::" in line for line in found.stdout.splitlines())
+    return dict(Counter(Path(line.partition("::")[0]).name for line in found.stdout.splitlines() if "::" in line))
 
 
-def run(remote: Remote, host: str, file: str, expression: str, patience: float) -> Report:
-    """Run the tests of a file that match a pytest expression."""
-    report = f"/root/{file}.xml"
+def run(remote: Remote, host: str, files: Mapping[str, str], patience: float) -> Report:
+    """Run tests of these files, of each those that match its pytest expression."""
     command = f"""
-        cd {_PLACE}; rm -rf /root/state {report}
+        cd {_PLACE}; rm -rf /root/state {_REPORT}
         export VSERVER_TEST_HOST_NETWORK=/proc/$$/ns/net VSERVER_TEST_CACHE=/root/cache PYTHONDONTWRITEBYTECODE=1
         export VSERVER_TEMPLATE_ARCHIVE={_ARCHIVE} VSERVER_TEST_EXAMPLES=100
         timeout {patience:.0f} unshare --mount --net --propagation private -- \\
             python3 tests/harness/confine.py /root/state \\
-            {_PYTEST} --junitxml {report} -k '{expression}' tests/integration/{file}
+            {_PYTEST} --junitxml {_REPORT} -k '{_chosen(files)}' {" ".join(_paths(files))}
     """
     result = subprocess.run(
         remote.words(host, command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if result.returncode not in (0, 1):
-        raise LabError(f"{host}: exit status {result.returncode} of {file}: {(result.stdout + result.stderr)[-3000:]}")
+        raise LabError(f"{host}: exit status {result.returncode} of tests: {(result.stdout + result.stderr)[-3000:]}")
     measured = tuple(line.strip(" .") for line in result.stdout.splitlines() if line.startswith("  test_"))
-    return replace(read(remote.run(host, f"cat {report}")), measured=measured)
+    return read(remote.run(host, f"cat {_REPORT}"), measured)
 
 
-def read(junit: str) -> Report:
-    """The report that is in a JUnit file (pure)."""
+def read(junit: str, measured: tuple[str, ...]) -> Report:
+    """The report that is in a JUnit file, with what was measured beside it (pure)."""
     cases = list(ElementTree.fromstring(junit).iter("testcase"))
 
     def words(kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -105,6 +110,7 @@ def read(junit: str) -> Report:
                 if part.tag in kinds:
                     yield case.attrib["name"], part.attrib.get("message", "")
 
+    ran = Counter(f"{case.attrib['classname'].split('.')[2]}.py" for case in cases)
     failed = tuple(f"{name}: {message[:300]}" for name, message in words(("failure", "error")))
     skipped = tuple(message for _name, message in words(("skipped",)))
-    return Report(len(cases), failed, skipped)
+    return Report(dict(ran), failed, skipped, measured)

@@ -90,6 +90,7 @@ def names(here: str, there: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def hosts(saved_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Host]]:
     saved_lab.restore(())
+    plays = {}
     for name, numbers in NUMBERS.items():
         guests = [
             {
@@ -100,7 +101,9 @@ def hosts(saved_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             }
             for guest, number in zip(("guest", "other"), numbers[1:])
         ]
-        begin(saved_lab, tmp_path_factory.mktemp(name) / "log", [CREATE], limit=name, guests=guests).changes(name)
+        plays[name] = begin(saved_lab, tmp_path_factory.mktemp(name) / "log", [CREATE], limit=name, guests=guests)
+    for name, play in plays.items():
+        play.changes(name)
     with contextlib.ExitStack() as stack:
         yield {name: stack.enter_context(host(saved_lab, name)) for name in NUMBERS}
 

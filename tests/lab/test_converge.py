@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .laboratory import Lab
@@ -58,8 +59,9 @@ def complete(lab: Lab, host: str, count: int, log: Path) -> int:
     return changes
 
 
-def test_the_next_run_repairs_what_a_power_cut_left(prepared: Lab, tmp_path: Path) -> None:
-    lab, host = prepared, "host1"
+def test_the_next_run_repairs_what_a_power_cut_left(prepared: Callable[..., Lab], tmp_path: Path) -> None:
+    host = "host1"
+    lab = prepared(host)
     begin(lab, tmp_path / "first.log", [CREATE], limit=host, guests=sleepers(1, 100)).changes(host)
     inside(lab, host, "guest0", "sh -c 'echo kept >/root/kept; sync /root/kept'")
     running = begin(lab, tmp_path / "cut.log", [CREATE], limit=host, guests=sleepers(2, 100))
@@ -74,8 +76,9 @@ def test_the_next_run_repairs_what_a_power_cut_left(prepared: Lab, tmp_path: Pat
     assert inside(lab, host, "guest0", "cat /root/kept") == "kept\n"
 
 
-def test_a_full_disk_is_named_and_the_next_run_completes(prepared: Lab, tmp_path: Path) -> None:
-    lab, host = prepared, "host2"
+def test_a_full_disk_is_named_and_the_next_run_completes(prepared: Callable[..., Lab], tmp_path: Path) -> None:
+    host = "host2"
+    lab = prepared(host)
     lab.fill_disk(host, "/var/lib/vserver")
     play = begin(lab, tmp_path / "full.log", [CREATE], limit=host, guests=sleepers(1, 100))
     assert play.ends() != 0
@@ -84,8 +87,9 @@ def test_a_full_disk_is_named_and_the_next_run_completes(prepared: Lab, tmp_path
     assert complete(lab, host, 1, tmp_path / "again.log") > 0
 
 
-def test_a_host_that_was_cut_off_is_completed_by_the_next_run(prepared: Lab, tmp_path: Path) -> None:
-    lab, host = prepared, "host2"
+def test_a_host_that_was_cut_off_is_completed_by_the_next_run(prepared: Callable[..., Lab], tmp_path: Path) -> None:
+    host = "host2"
+    lab = prepared(host)
     running = begin(lab, tmp_path / "cut.log", [CREATE], limit=host, guests=sleepers(2, 100))
     deadline = time.monotonic() + PATIENCE
     while not lab.remote.run(host, "ls -A /var/lib/vserver/guests").split():

@@ -39,18 +39,18 @@ LOADS = {
 
 
 @pytest.mark.parametrize("host", ["host1", "host2"])
-def test_a_load_stays_within_its_guest(prepared: Lab, host: str) -> None:
+def test_a_load_stays_within_its_guest(shared_lab: Lab, host: str) -> None:
     """The host's own stress-ng, in throw-away guests; the host answers all the while, and nothing is left."""
     for load in LOADS.values():
         words = f"vserver run {load.limits} -- stress-ng --quiet --temp-path /tmp --timeout 600 {load.words}"
         look = f"cat /sys/fs/cgroup/vserver.slice/vserver@run-*/bound/guest/{load.file} 2>/dev/null || true"
-        with subprocess.Popen(prepared.remote.words(host, words), stdin=subprocess.DEVNULL) as hog:
+        with subprocess.Popen(shared_lab.remote.words(host, words), stdin=subprocess.DEVNULL) as hog:
             deadline = time.monotonic() + PATIENCE
-            while not re.search(rf"^{load.count} [1-9]", prepared.remote.run(host, look), re.MULTILINE):
+            while not re.search(rf"^{load.count} [1-9]", shared_lab.remote.run(host, look), re.MULTILINE):
                 assert hog.poll() is None and time.monotonic() < deadline, f"nothing holds {load.words}"
             asked = time.monotonic()
-            prepared.remote.run(host, "cat /sys/fs/cgroup/vserver.slice/vserver@run-*/bound/guest/cgroup.procs")
+            shared_lab.remote.run(host, "cat /sys/fs/cgroup/vserver.slice/vserver@run-*/bound/guest/cgroup.procs")
             assert time.monotonic() - asked < ANSWER
-            prepared.remote.run(host, "pkill -INT -f 'vserver run'")
+            shared_lab.remote.run(host, "pkill -INT -f 'vserver run'")
             hog.wait(PATIENCE)
-        assert prepared.remote.run(host, "ls -A /var/lib/vserver/guests; pgrep stress-ng || true") == ""
+        assert shared_lab.remote.run(host, "ls -A /var/lib/vserver/guests; pgrep stress-ng || true") == ""

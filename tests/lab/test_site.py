@@ -29,14 +29,21 @@ DIFFERENT = {
 
 
 @pytest.fixture
-def inventories(prepared: Lab, tmp_path: Path) -> list[str]:
+def inventories(shared_lab: Lab, tmp_path: Path) -> list[str]:
     """Options that name the documentation's inventory, and what is different here."""
     variables = tmp_path / "inventory" / "group_vars"
     variables.mkdir(parents=True)
     (variables.parent / "none.yml").write_text("{}")
     for group, different in DIFFERENT.items():
         (variables / f"{group}.json").write_text(json.dumps(different))
-    return ["-i", str(REPOSITORY / "docs/inventory"), "-i", str(prepared.remote.inventory), "-i", str(variables.parent)]
+    return [
+        "-i",
+        str(REPOSITORY / "docs/inventory"),
+        "-i",
+        str(shared_lab.remote.inventory),
+        "-i",
+        str(variables.parent),
+    ]
 
 
 def run(*words: str) -> str:
@@ -52,7 +59,7 @@ def changes(said: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +: .* changed=(\d+) ", said, re.MULTILINE)}
 
 
-def test_two_hosts_with_25_guests_each(prepared: Lab, inventories: list[str]) -> None:
+def test_two_hosts_with_25_guests_each(shared_lab: Lab, inventories: list[str]) -> None:
     first = changes(run("ansible-playbook", *inventories, "linux.vserver.site"))
     assert first.keys() == set(HOSTS) and all(first.values())
     assert changes(run("ansible-playbook", *inventories, "linux.vserver.site")) == dict.fromkeys(HOSTS, 0)
@@ -61,7 +68,7 @@ def test_two_hosts_with_25_guests_each(prepared: Lab, inventories: list[str]) ->
     itself = re.findall(r"^(\w+) \| CHANGED.*\(stdout\) (\w+)", said, re.MULTILINE)
     assert len(itself) == 6 and all(name == found for name, found in itself)
     for host in HOSTS:
-        assert len(prepared.remote.run(host, ADDRESSES).splitlines()) == 25
+        assert len(shared_lab.remote.run(host, ADDRESSES).splitlines()) == 25
     # One guest of the inventory alone; the others stay as they are.
     narrow = ("--limit", "web131")
     assert run("ansible-playbook", *inventories, "linux.vserver.freeze", *narrow)
@@ -69,4 +76,4 @@ def test_two_hosts_with_25_guests_each(prepared: Lab, inventories: list[str]) ->
     assert len(re.findall(r"\bfrozen\b", status)) == 1 and len(re.findall(r"\brunning\b", status)) == 49
     run("ansible-playbook", *inventories, "linux.vserver.destroy")
     for host in HOSTS:
-        assert prepared.remote.run(host, f"ls -A /var/lib/vserver/guests; {ADDRESSES}") == ""
+        assert shared_lab.remote.run(host, f"ls -A /var/lib/vserver/guests; {ADDRESSES}") == ""

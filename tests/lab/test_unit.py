@@ -55,9 +55,40 @@ def upgrade(lab: Lab, host: str, place: Path) -> None:
     subprocess.run(words, env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(place)}, check=True)
 
 
+def remove(lab: Lab, host: str) -> None:
+    words = ["ansible", "-i", str(lab.remote.inventory), host, "-m", "linux.vserver.guest"]
+    subprocess.run([*words, "-a", f"name={NAME} state=absent keep_data=false"], check=True)
+
+
 @pytest.mark.parametrize("host", ["host1", "host2"])
-def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: str) -> None:
-    lab = prepared
+def test_what_is_the_groups_above_a_guest_is_told_to_systemd(shared_lab: Lab, tmp_path: Path, host: str) -> None:
+    """Its weight and its claim to memory have to be set in groups that are systemd's, and to survive its reload."""
+    lab = shared_lab
+    files = ("cpu.weight", "bound/guest/memory.high", "bound/guest/memory.low", "memory.low", "../memory.low")
+
+    def told(**limits: object) -> list[str]:
+        guest = {"name": NAME, "template": "debian", "init": ["/bin/sleep", "infinity"], **limits}
+        begin(lab, tmp_path / "create.log", [CREATE], limit=host, guests=[guest]).changes(host)
+        words = " ".join(f"{GROUP}/{file}" for file in files)
+        return lab.remote.run(host, f"systemctl daemon-reload; cat {words}").split()
+
+    high, low = str(48 << 20), [str(32 << 20)] * 3
+    assert told(cpu_weight=300, memory_high="48M", memory_low="32M") == ["300", high, *low]
+    lab.remote.run(host, f"vserver restart {NAME}")
+    assert told() == ["300", high, *low]
+    assert told(cpu_weight=50, memory_low="16M") == ["50", high, *[str(16 << 20)] * 3]
+    lab.remote.run(host, f"vserver stop {NAME}")
+    assert lab.remote.run(host, f"cat {GROUP}/../memory.low 2>/dev/null || echo 0").strip() == "0"
+    assert told(cpu_weight=100, memory_high="max", memory_low="0") == ["100", "max", "0", "0", "0"]
+    lab.remote.run(host, f"vserver stop {NAME}")
+    remove(lab, host)
+    assert lab.remote.run(host, f"ls -d /run/systemd/system.control/{UNIT}.d || true") == ""
+    assert lab.remote.run(host, "ls -d /run/systemd/system.control/vserver.slice.d || true") == ""
+
+
+@pytest.mark.parametrize("host", ["host1", "host2"])
+def test_systemd_has_the_guest_as_a_unit(shared_lab: Lab, tmp_path: Path, host: str) -> None:
+    lab = shared_lab
     guests = [{"name": NAME, "template": "debian", "addresses": ["10.86.0.100"]}]
     begin(lab, tmp_path / "create.log", [CREATE], limit=host, guests=guests).changes(host)
     assert show(lab, host, "ActiveState") == "active" and not failed(lab, host)
@@ -87,35 +118,4 @@ def test_systemd_has_the_guest_as_a_unit(prepared: Lab, tmp_path: Path, host: st
     assert show(lab, host, "ActiveState") == "active" and show(lab, host, "MainPID") != running
     lab.remote.run(host, f"vserver exec {NAME} -- systemctl poweroff")
     wait_for(lab, host, "ActiveState", "inactive")
-
-
-@pytest.mark.parametrize("host", ["host1", "host2"])
-def test_what_is_the_groups_above_a_guest_is_told_to_systemd(prepared: Lab, tmp_path: Path, host: str) -> None:
-    """Its weight and its claim to memory have to be set in groups that are systemd's, and to survive its reload."""
-    check_told(prepared, tmp_path, host)
-
-
-def check_told(lab: Lab, logs: Path, host: str) -> None:
-    files = ("cpu.weight", "bound/guest/memory.high", "bound/guest/memory.low", "memory.low", "../memory.low")
-
-    def told(**limits: object) -> list[str]:
-        guest = {"name": NAME, "template": "debian", "init": ["/bin/sleep", "infinity"], **limits}
-        begin(lab, logs / "create.log", [CREATE], limit=host, guests=[guest]).changes(host)
-        words = " ".join(f"{GROUP}/{file}" for file in files)
-        return lab.remote.run(host, f"systemctl daemon-reload; cat {words}").split()
-
-    high, low = str(48 << 20), [str(32 << 20)] * 3
-    assert told(cpu_weight=300, memory_high="48M", memory_low="32M") == ["300", high, *low]
-    lab.remote.run(host, f"vserver restart {NAME}")
-    assert told() == ["300", high, *low]
-    assert told(cpu_weight=50, memory_low="16M") == ["50", high, *[str(16 << 20)] * 3]
-    lab.remote.run(host, f"vserver stop {NAME}")
-    assert lab.remote.run(host, f"cat {GROUP}/../memory.low 2>/dev/null || echo 0").strip() == "0"
-    assert told(cpu_weight=100, memory_high="max", memory_low="0") == ["100", "max", "0", "0", "0"]
-    lab.remote.run(host, f"vserver stop {NAME}")
-    absent = f"name={NAME} state=absent keep_data=false"
-    subprocess.run(
-        ["ansible", "-i", str(lab.remote.inventory), host, "-m", "linux.vserver.guest", "-a", absent], check=True
-    )
-    assert lab.remote.run(host, f"ls -d /run/systemd/system.control/{UNIT}.d || true") == ""
-    assert lab.remote.run(host, "ls -d /run/systemd/system.control/vserver.slice.d || true") == ""
+    remove(lab, host)
