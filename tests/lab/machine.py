@@ -32,10 +32,13 @@ def accelerated() -> bool:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a host is made of; sizes as QEMU spells them."""
+    """What a host is made of; sizes as QEMU spells them.
+
+    One processor each: several hosts are at work at once, and emulated ones wait for each other.
+    """
 
     memory: str = "1536M"
-    processors: int = 2
+    processors: int = 1
     disk: str = "8G"
     storage: str | None = None
 
