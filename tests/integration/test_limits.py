@@ -97,14 +97,16 @@ def test_processor(guests: Guests, site: Site) -> None:
 
 
 def test_processors(guests: Guests, site: Site) -> None:
+    count = os.cpu_count() or 1
     guests.start("placed", init=SLEEP)
-    assert guests.run("placed", "nproc") == str(os.cpu_count())
+    assert guests.run("placed", "nproc") == str(count)
     four_calls(site, "placed", cpuset="0")
     assert guests.run("placed", "nproc") == "1"
-    four_calls(site, "placed", cpuset=f"0-{(os.cpu_count() or 1) - 1}")
-    four_calls(site, "placed", cpuset="0")
+    if count > 1:
+        four_calls(site, "placed", cpuset=f"0-{count - 1}")
+        four_calls(site, "placed", cpuset="0")
     four_calls(site, "placed", cpuset="max")
-    assert guests.run("placed", "nproc") == str(os.cpu_count())
+    assert guests.run("placed", "nproc") == str(count)
 
 
 def test_processes(guests: Guests, site: Site) -> None:

@@ -47,7 +47,7 @@ _SYSTEM = (
 )
 _HOST = ("crun", "mmdebstrap", "python3-psutil", "python3-pyroute2")
 #: What looks at hosts from within.
-_TESTS = ("lynis", "python3-hypothesis", "python3-pytest", "stress-ng")
+_TESTS = ("lxcfs", "lynis", "python3-hypothesis", "python3-pytest", "stress-ng")
 
 _MASKED = (
     "apt-daily.timer",
@@ -57,6 +57,7 @@ _MASKED = (
     "e2scrub_reap.service",
     "fstrim.timer",
     "getty@tty1.service",
+    "lxcfs.service",
     "serial-getty@ttyS0.service",
     "systemd-pstore.service",
 )

@@ -29,6 +29,7 @@ FILES = {
         "unified_accounting.py": "test_",
         "test_accounting.py": "test_",
         "unified_limits.py": "test_",
+        "test_lxcfs.py": "limits or outlives",
     },
     "host2": {
         **BOTH,
