@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -18,11 +19,24 @@ from .failure import LabError
 from .remote import Remote
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_PLACE = "/root/tests/ansible_collections/linux/vserver"
+_PLACE = "/root/collections/ansible_collections/linux/vserver"
 _PARTS = ("galaxy.yml", "meta", "plugins", "pytest.ini", "tests/conftest.py", "tests/harness", "tests/integration")
 _ARCHIVE = "/root/debian.tar.zst"
-_PYTEST = "python3 -m pytest -p no:cacheprovider -q --tb=short"
 _REPORT = "/root/report.xml"
+#: Below the home directory of root, for whoever is on a host of the lab.
+_RUN = "run-tests"
+_SCRIPT = f"""#!/bin/sh
+# {_RUN} EXPRESSION FILE...: those integration tests of the files that match, in namespaces of their own.
+set -eu
+cd {_PLACE}/tests/integration
+rm -rf /root/state {_REPORT}
+export VSERVER_TEST_HOST_NETWORK=/proc/$$/ns/net VSERVER_TEST_CACHE=/root/cache PYTHONDONTWRITEBYTECODE=1
+export VSERVER_TEMPLATE_ARCHIVE={_ARCHIVE} VSERVER_TEST_EXAMPLES=100
+expression=$1
+shift
+exec unshare --mount --net --propagation private -- python3 ../harness/confine.py /root/state \\
+    python3 -m pytest -p no:cacheprovider -q --tb=short --junitxml {_REPORT} -k "$expression" "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class Report:
     measured: tuple[str, ...]
 
 
-def send(remote: Remote, host: str, archive: Path | None) -> None:
+def send(remote: Remote, host: str, archive: Path) -> None:
     """Copy the tests and what they test to a host, and the archive of their guests' template."""
     pack = [
         "tar",
@@ -57,9 +71,9 @@ def send(remote: Remote, host: str, archive: Path | None) -> None:
         subprocess.run(remote.words(host, unpack), stdin=packing.stdout, check=True)
     if packing.returncode:
         raise LabError(f"tar ended with exit status {packing.returncode}")
-    if archive is not None:
-        with archive.open("rb") as stream:
-            subprocess.run(remote.words(host, f"cat >{_ARCHIVE}"), stdin=stream, check=True)
+    copies = {_RUN: _SCRIPT.encode(), _ARCHIVE: archive.read_bytes()}
+    for name, content in copies.items():
+        subprocess.run(remote.words(host, f"cat >{name} && chmod 700 {name}"), input=content, check=True)
 
 
 def _chosen(files: Mapping[str, str]) -> str:
@@ -67,32 +81,26 @@ def _chosen(files: Mapping[str, str]) -> str:
     return " or ".join(f"({file} and ({expression}))" for file, expression in files.items())
 
 
-def _paths(files: Mapping[str, str]) -> list[str]:
-    return [f"tests/integration/{file}" for file in files]
-
-
 def expected(files: Mapping[str, str]) -> dict[str, int]:
     """File → how many of its tests there are to run, as this machine's pytest finds them."""
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "-k", _chosen(files)]
     environment = {**os.environ, "VSERVER_TEST_HOST_NETWORK": "", "VSERVER_TEST_CACHE": ""}
     found = subprocess.run(
-        [*words, *_paths(files)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        [*words, *files],
+        cwd=REPOSITORY / "tests/integration",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return dict(Counter(Path(line.partition("::")[0]).name for line in found.stdout.splitlines() if "::" in line))
 
 
 def run(remote: Remote, host: str, files: Mapping[str, str], patience: float) -> Report:
     """Run tests of these files, of each those that match its pytest expression."""
-    command = f"""
-        cd {_PLACE}; rm -rf /root/state {_REPORT}
-        export VSERVER_TEST_HOST_NETWORK=/proc/$$/ns/net VSERVER_TEST_CACHE=/root/cache PYTHONDONTWRITEBYTECODE=1
-        export VSERVER_TEMPLATE_ARCHIVE={_ARCHIVE} VSERVER_TEST_EXAMPLES=100
-        timeout {patience:.0f} unshare --mount --net --propagation private -- \\
-            python3 tests/harness/confine.py /root/state \\
-            {_PYTEST} --junitxml {_REPORT} -k '{_chosen(files)}' {" ".join(_paths(files))}
-    """
+    words = ["timeout", f"{patience:.0f}", f"./{_RUN}", shlex.quote(_chosen(files)), *files]
     result = subprocess.run(
-        remote.words(host, command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        remote.words(host, *words), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if result.returncode not in (0, 1):
         raise LabError(f"{host}: exit status {result.returncode} of tests: {(result.stdout + result.stderr)[-3000:]}")
