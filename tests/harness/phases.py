@@ -228,8 +228,6 @@ MOLECULE = Phase(
 )
 
 PHASES = {phase.name: phase for phase in (UNIT, SANITY, INTEGRATION, LAB, MOLECULE)}
-# Virtual hosts take as long as all the others together where they are emulated, so they are run where they are named.
-DEFAULT = tuple(name for name in PHASES if name not in ("lab", "molecule"))
 # Phases of one lane run one after the other, lanes side by side, the first with the right of way: its tests look at the
 # clock. They leave half of the time of two processors to others, which is when the lab's hosts are emulated.
 LANES = (("unit", "integration"), ("sanity", "lab"), ("molecule",))
