@@ -28,13 +28,13 @@ _RUN = "run-tests"
 _SCRIPT = f"""#!/bin/sh
 # {_RUN} EXPRESSION FILE...: those integration tests of the files that match, in namespaces of their own.
 set -eu
-cd {_PLACE}/tests/integration
+cd {_PLACE}
 rm -rf /root/state {_REPORT}
 export VSERVER_TEST_HOST_NETWORK=/proc/$$/ns/net VSERVER_TEST_CACHE=/root/cache PYTHONDONTWRITEBYTECODE=1
 export VSERVER_TEMPLATE_ARCHIVE={_ARCHIVE} VSERVER_TEST_EXAMPLES=100
 expression=$1
 shift
-exec unshare --mount --net --propagation private -- python3 ../harness/confine.py /root/state \\
+exec unshare --mount --net --propagation private -- python3 tests/harness/confine.py /root/state \\
     python3 -m pytest -p no:cacheprovider -q --tb=short --junitxml {_REPORT} -k "$expression" "$@"
 """
 
@@ -81,24 +81,23 @@ def _chosen(files: Mapping[str, str]) -> str:
     return " or ".join(f"({file} and ({expression}))" for file, expression in files.items())
 
 
+def _paths(files: Mapping[str, str]) -> list[str]:
+    return [f"tests/integration/{file}" for file in files]
+
+
 def expected(files: Mapping[str, str]) -> dict[str, int]:
     """File → how many of its tests there are to run, as this machine's pytest finds them."""
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "-k", _chosen(files)]
     environment = {**os.environ, "VSERVER_TEST_HOST_NETWORK": "", "VSERVER_TEST_CACHE": ""}
     found = subprocess.run(
-        [*words, *files],
-        cwd=REPOSITORY / "tests/integration",
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        [*words, *_paths(files)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
     )
     return dict(Counter(Path(line.partition("::")[0]).name for line in found.stdout.splitlines() if "::" in line))
 
 
 def run(remote: Remote, host: str, files: Mapping[str, str], patience: float) -> Report:
     """Run tests of these files, of each those that match its pytest expression."""
-    words = ["timeout", f"{patience:.0f}", f"./{_RUN}", shlex.quote(_chosen(files)), *files]
+    words = ["timeout", f"{patience:.0f}", f"./{_RUN}", shlex.quote(_chosen(files)), *_paths(files)]
     result = subprocess.run(
         remote.words(host, *words), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
