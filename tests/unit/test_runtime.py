@@ -23,3 +23,14 @@ def test_a_program_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     missing = "nsenter" if own_time else "/no/crun"
     with pytest.raises(ToolFailed, match=f"start guest web: this host has no {missing}.*util-linux"):
         runtime.start(Site(state=tmp_path, run=tmp_path), "/no/crun", "web", os.getpid())
+
+
+def test_a_first_process_that_waits_at_a_pipe_is_let_go(tmp_path: Path) -> None:
+    site = Site(state=tmp_path, run=tmp_path)
+    pipe = site.runtime / "crun" / "web" / "exec.fifo"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    runtime.start(site, "/no/crun", "web", os.getpid())
+    assert os.read(end, 2) == b"\0" and not pipe.exists()
+    os.close(end)

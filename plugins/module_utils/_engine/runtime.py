@@ -15,7 +15,7 @@ from . import files
 from .errors import ToolFailed, Unsupported, VserverError
 from .host import runtimes as host_runtimes
 from .host.facts import errors_in_log
-from .kernel import namespace
+from .kernel import fifo, namespace
 from .site import Site
 
 _CHOICE = ".runtime.json"
@@ -99,14 +99,22 @@ def log_errors(log: Path) -> str:
 
 
 def start(site: Site, path: str, name: str, pid: int) -> None:
-    """Have the created container's process 1, ``pid``, execute the guest's init.
+    """Have the created container's process 1, ``pid``, execute the guest's init. Raises :class:`VserverError`.
 
-    In the guest's time: a runtime knows process 1 by when it started, which each time namespace counts from elsewhere.
-    Of a program executed for that, because a caller with other threads cannot enter it, and a fork of a large caller
-    takes longer.
+    ``create`` has left it at a named pipe, to write (runc, ``handleFifoResult``) or to read (crun,
+    ``libcrun_status_write_exec_fifo``). To come there too and take the pipe away is what the runtime's own ``start``
+    does as well, once it has found out what is known here. That one is for a runtime that has no such pipe. In the
+    guest's time: it knows process 1 by when it started, which each time namespace counts from elsewhere. Of a program
+    executed for that, because a caller with other threads cannot enter it, and a fork of a large caller takes longer.
     """
-    way = ["nsenter", f"--time=/proc/{pid}/ns/time", "--"] if namespace.has_time() else []
-    _run(site, path, name, "start", ["start", name], way)
+    pipe = _root(site, path) / name / "exec.fifo"
+    try:
+        if not fifo.meet(pipe, pid, _TIMEOUT):
+            raise VserverError(f"start guest {name}", why="its first process ended before init ran")
+        pipe.unlink()
+    except FileNotFoundError:
+        way = ["nsenter", f"--time=/proc/{pid}/ns/time", "--"] if namespace.has_time() else []
+        _run(site, path, name, "start", ["start", name], way)
 
 
 def delete(site: Site, name: str) -> None:
