@@ -86,12 +86,14 @@ def live(channel: socket.socket) -> None:
 class _Work:
     """What it knows: the order in hand, with the guest's lock, and the guests it watches, by the pid of process 1.
 
+    * tried: whether the binding of a guest was seen to take effect, which the caller's other guests then need not try
     * ended: pid → wait status, of those that somebody else is at work on
     """
 
     channel: socket.socket
     order: Order | None = None
     lock: int = -1
+    tried: bool = False
     guests: dict[int, tuple[Order, Running]] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
     done: bool = False
@@ -105,7 +107,7 @@ class _Work:
         said = pickle.loads(message) if message else None
         if isinstance(said, Order):
             self.order, (self.lock,) = said, descriptors
-            self._answer(_create(said))
+            self._answer(self._create(said))
             return True
         if self.order is not None:
             if isinstance(said, Running):
@@ -120,6 +122,16 @@ class _Work:
             _leave_cgroup()
         self.done = not self.guests
         return bool(message)
+
+    def _create(self, order: Order) -> int | Refusal:
+        try:
+            pid = boot.create_process(order.site, order.guest, order.path, order.own_time, tried=self.tried)
+        except VserverError as error:
+            return Refusal((error.what, error.why, error.remedy))
+        except Exception as error:
+            return Refusal((f"start guest {order.guest.name}", str(error), None))
+        self.tried = self.tried or order.guest.binding.network == "bound"
+        return pid
 
     def _answer(self, what: object) -> None:
         with contextlib.suppress(OSError):  # the caller has been killed
@@ -142,15 +154,6 @@ class _Work:
                 elif self.order is not None:
                     continue  # it may be its guest's, whose init ended at once
                 del self.ended[pid]
-
-
-def _create(order: Order) -> int | Refusal:
-    try:
-        return boot.create_process(order.site, order.guest, order.path, order.own_time)
-    except VserverError as error:
-        return Refusal((error.what, error.why, error.remedy))
-    except Exception as error:
-        return Refusal((f"start guest {order.guest.name}", str(error), None))
 
 
 def _follow(order: Order, ended: Running, status: int) -> None:
