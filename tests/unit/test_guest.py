@@ -364,6 +364,10 @@ def test_automatic_xids_are_the_lowest_free_ones(tmp_path: Path) -> None:
     assert registry.free_xid() == 28674
     registry.drop("28673", None)
     assert registry.free_xid() == 28673
+    registry.put(Guest("28673", context=Context(xid=28673)))
+    assert registry.free_xid() == 28674
+    registry.put(Guest("28672", context=Context(xid=6)))
+    assert registry.free_xid() == 28672
     for xid in range(28672, 32767):
         registry.put(Guest(str(xid), context=Context(xid=xid)))
     with pytest.raises(VserverError, match="are taken"):

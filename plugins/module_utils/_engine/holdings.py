@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from . import service
 from .chbind.policy import loopback_addresses
 from .errors import Conflict, VserverError
 from .model import Binding, Guest
-from .site import Site
+from .service import Service
 
 
 def of(guest: Guest) -> set[int | str]:
@@ -46,10 +45,10 @@ def _private(guest: Guest) -> set[str]:
     return {str(private) for private in loopback_addresses(guest.xid)}
 
 
-def refuse_taken(site: Site, guest: Guest, others: Sequence[Guest]) -> None:
+def refuse_taken(guest: Guest, others: Iterable[Guest], services: Iterable[Service]) -> None:
     """Raise :class:`Conflict` when an address of the guest is another's or a service's of the host, unless both share
-    it."""
-    for bound in service.load_all(site).known:
+    it (pure)."""
+    for bound in services:
         taken = taken_from(guest, bound.binding)
         if taken:
             raise Conflict(

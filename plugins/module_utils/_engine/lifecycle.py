@@ -226,6 +226,8 @@ def _resolved(site: Site, wish: Wish, registry: Registry, check: bool) -> Noted:
     rivals = registry.rivals(guest)
     for name in wish.options:
         guest = guest.with_section(name, FACETS[name].resolve(site, guest, rivals, check))
+    if "binding" in wish.options:
+        holdings.refuse_taken(guest, rivals, registry.services)
     registry.put(guest)
     return Noted(before, guest)
 

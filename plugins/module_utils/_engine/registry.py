@@ -24,10 +24,15 @@ class Registry:
         records = store.load_all(site)
         self._recorded = {guest.name: guest for guest in records.known}
         self._unreadable = {each.known.name: each for each in records.unreadable}
-        self._services = service.load_all(site).unknown
+        services = service.load_all(site)
+        #: Those of the host that are bound, and whose record is understood.
+        self.services = services.known
+        self._unknown_services = services.unknown
         self._in_force = dict(_in_force(site, self._recorded))
         #: What only one guest can have → the names of those that have, or had, it.
         self._holders: dict[int | str, set[str]] = {}
+        #: Below it no automatic xid is free.
+        self._lowest = XID_AUTO_MIN
         for guest in (*self._recorded.values(), *self._in_force.values()):
             self._hold(guest)
 
@@ -64,7 +69,7 @@ class Registry:
 
     def unknown_holders(self) -> dict[str, VserverError]:
         """The same, with services of the host."""
-        services = {f"{each.kind} {each.name} of the host": each.error for each in self._services}
+        services = {f"{each.kind} {each.name} of the host": each.error for each in self._unknown_services}
         return {**self.unknown_guests(), **services}
 
     def _both(self, name: str) -> list[Guest]:
@@ -81,8 +86,9 @@ class Registry:
                     why=f"guest {name} may have any, for its record cannot be read",
                     remedy="Restore or remove that guest, or give xid explicitly.",
                 )
-        for xid in range(XID_AUTO_MIN, XID_AUTO_MAX + 1):
+        for xid in range(self._lowest, XID_AUTO_MAX + 1):
             if not any(guest.xid == xid for name in self._holders.get(xid, ()) for guest in self._both(name)):
+                self._lowest = xid
                 return xid
         raise Conflict(
             "choose an xid", why=f"all of {XID_AUTO_MIN} to {XID_AUTO_MAX} are taken", remedy="Give xid explicitly."
@@ -90,6 +96,9 @@ class Registry:
 
     def put(self, guest: Guest) -> None:
         """From now on ``guest`` is what is recorded of it."""
+        before = self._recorded.get(guest.name)
+        if before is not None and before.xid != guest.xid:
+            self._lowest = XID_AUTO_MIN
         self._recorded[guest.name] = guest
         self._hold(guest)
 
@@ -97,6 +106,7 @@ class Registry:
         """From now on nothing is recorded of guest ``name`` but ``keep``, and it does not run."""
         self._in_force.pop(name, None)
         self._recorded.pop(name, None)
+        self._lowest = XID_AUTO_MIN
         if keep is not None:
             self.put(keep)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import address_list, holdings, host_addresses, ping, running
+from .. import address_list, host_addresses, ping, running
 from ..chbind import attach as binding_attach
 from ..chbind import steering as binding_steering
 from ..chbind import trial
@@ -50,7 +50,7 @@ def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
 
 
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Binding:
-    """Refuse an address that another guest owns or has as its private loopback address, and an unknown interface."""
+    """Refuse an unknown interface. What somebody else has is refused by :func:`..holdings.refuse_taken`."""
     interface = guest.binding.interface
     if interface is not None and interface not in address.interfaces() and not check:
         raise InvalidInput(
@@ -58,7 +58,6 @@ def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> B
             why="this host has no such interface",
             remedy=f"It has {', '.join(address.interfaces())}; without interface, one is found.",
         )
-    holdings.refuse_taken(site, guest, others)
     return guest.binding
 
 
