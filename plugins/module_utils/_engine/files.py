@@ -77,7 +77,8 @@ def parse_json(data: bytes, path: Path) -> Any:
 def make_directory(path: Path, mode: int = 0o700) -> None:
     """Create ``path`` with its parents and set its own mode; an existing one gets the mode."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not os.path.isdir(path):  # mostly it is there, and mkdir would fail first
+            path.mkdir(parents=True, exist_ok=True)
         if path.stat().st_mode & 0o7777 != mode:
             path.chmod(mode)
     except OSError as error:

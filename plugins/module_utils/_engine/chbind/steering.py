@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from ..kernel import bpf, bpf_map, mountinfo
+from ..kernel import bpf, bpf_map
 from ..kernel.bpf_map import MapType
 from ..kernel.mount import mount
 from .listener_table import ADDRESSES, LISTENERS, OWNERS, ListenerKey, steer
@@ -62,7 +62,7 @@ def opened(directory: Path = DIRECTORY, netns: Path = Path("/proc/self/ns/net"))
     with the verifier's log where the kernel cannot do it (before Linux 5.9).
     """
     with _locked(directory.parent.parent):  # or the second of two at once would mount another over the first one's
-        if not _is_bpf_file_system(directory.parent):
+        if not os.path.ismount(directory.parent):  # what is in /run/vserver is ours
             mount("bpf", directory.parent, "bpf", options="mode=700")
         directory.mkdir(mode=0o700, exist_ok=True)
     with ExitStack() as stack:
@@ -78,10 +78,6 @@ def _locked(directory: Path) -> Iterator[None]:
     with bpf.opened(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _is_bpf_file_system(path: Path) -> bool:
-    return any(each.point == str(path) and each.type == "bpf" for each in mountinfo.read())
 
 
 @contextlib.contextmanager
