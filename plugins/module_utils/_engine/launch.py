@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import runtime
@@ -51,35 +52,61 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
     for leftover in (log, pid_file):
         leftover.unlink(missing_ok=True)
     argv = runtime.command(site, path, log, "create", "--bundle", str(bundle), "--pid-file", str(pid_file), guest.name)
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(receive)
-            _prepare(site, guest)
-            _leave_behind(bundle / "null")
-            if own_time:
-                with contextlib.suppress(OSError):  # a kernel without shows the host's uptime, which guest_info tells
-                    namespace.begin_time()
-            # Last: whoever is in a Landlock domain may be kept from mounting.
-            landlock.scope(signals=guest.context.spectator)
-            os.execv(argv[0], argv)
-        except BaseException as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            os.write(send, reason.encode()[:4000])
-        finally:
-            os._exit(1)
+    # Of this process and not of the child, which would have to copy all that the making of it writes to.
+    with _user_namespace(guest) as mapping:
+        receive, send = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(receive)
+                _prepare(site, guest, mapping)
+                _leave_behind(bundle / "null")
+                if own_time:
+                    # A kernel without shows the host's uptime, which guest_info tells.
+                    with contextlib.suppress(OSError):
+                        namespace.begin_time()
+                # Last: whoever is in a Landlock domain may be kept from mounting.
+                landlock.scope(signals=guest.context.spectator)
+                os.execv(argv[0], argv)
+            except BaseException as error:
+                os.write(send, _reason(error).encode()[:4000])
+            finally:
+                os._exit(1)
     os.close(send)
     with open(receive, "rb") as pipe:
         refusal = pipe.read().decode(errors="replace")
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if refusal:
-        raise VserverError(f"prepare the root of guest {guest.name}", why=refusal)
+        raise VserverError(_attempt(guest), why=refusal)
     if status:
         raise ToolFailed(
             f"create guest {guest.name}", why=runtime.log_errors(log) or f"{path} ended with status {status}"
         )
     return int(pid_file.read_text())
+
+
+def _attempt(guest: Guest) -> str:
+    return f"prepare the root of guest {guest.name}"
+
+
+def _reason(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@contextlib.contextmanager
+def _user_namespace(guest: Guest) -> Iterator[int | None]:
+    """A descriptor of the guest's user namespace for a ``with`` block, None where it has none."""
+    if not guest.context.user_namespace:
+        yield None
+        return
+    try:
+        made = namespace.user_namespace(guest.base_id, ID_COUNT)
+    except OSError as error:
+        raise VserverError(_attempt(guest), why=_reason(error)) from error
+    try:
+        yield made
+    finally:
+        os.close(made)
 
 
 def _leave_behind(place: Path) -> None:
@@ -96,11 +123,12 @@ def _leave_behind(place: Path) -> None:
         os.dup2(null, fd)
 
 
-def _prepare(site: Site, guest: Guest) -> None:
-    """Leave the host's mount namespace and build the guest's root below its bundle."""
+def _prepare(site: Site, guest: Guest, mapping: int | None) -> None:
+    """Leave the host's mount namespace and build the guest's root below its bundle.
+
+    * mapping: the guest's user namespace, None: it has none
+    """
     bundle, clone = site.bundle(guest.name), root.directory(site, guest.name)
-    shifted = guest.context.user_namespace
-    mapping = namespace.user_namespace(guest.base_id, ID_COUNT) if shifted else None
     namespace.unshare(namespace.CLONE_NEWNS)
     mount.make_private()
     os.chdir(bundle)
@@ -122,7 +150,7 @@ def _prepare(site: Site, guest: Guest) -> None:
     elif guest.root.method == "overlay":
         layer(root.template_root(site, guest.root), bundle / "lower", readonly=True)
         layer(clone, bundle / "writable")
-        mount.overlay(target, *_LAYERS, filesystem.OVERLAY, guest.base_id if shifted else 0)
+        mount.overlay(target, *_LAYERS, filesystem.OVERLAY, 0 if mapping is None else guest.base_id)
     else:
         layer(clone / "rootfs", target)
     os.chdir("/")
