@@ -285,17 +285,17 @@ restart_reasons:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import InvalidInput
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 TARGETS = ("name", "unit", "cgroup")
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, service_target, services
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    lifecycle = engine.load("lifecycle")
+    service_target = engine.load("service_target")
+    services = engine.load("services")
     options = arguments.facet_options("binding", params)
     restart = params["restart"]
     if params["name"] is not None:

@@ -107,14 +107,12 @@ restart_reasons:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    lifecycle = engine.load("lifecycle")
     if params["state"] == "absent":
         return lifecycle.remove_root(site, params["name"], check=check)
     options = arguments.facet_options("root", params)

@@ -232,10 +232,7 @@ stderr:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 #: Options of a guest that a command leaves nothing to do.
@@ -247,25 +244,22 @@ _ONCE: arguments.Spec = {
 }
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    lifecycle = engine.load("lifecycle")
     options = arguments.facet_options("context", params)
     return lifecycle.set_state(site, params["name"], params["state"], options, check=check, restart=params["restart"])
 
 
 def once(site: Site, params: dict[str, Any]) -> Any:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import throwaway
-
+    throwaway = engine.load("throwaway")
     root = {"method": "host"} if params["root"] is None else {"template": params["root"]}
     context = {name: params[name] for name in ("xid", "hostname", "spectator")}
     return throwaway.capture(site, {"root": root, "context": context}, params["command"])
 
 
 def main() -> None:
-    made = AnsibleModule(
-        argument_spec={**arguments.facet_spec("context"), **arguments.state_spec(*arguments.STATES), **_ONCE},
-        supports_check_mode=True,
+    made = module.Module(
+        {**arguments.facet_spec("context"), **arguments.state_spec(*arguments.STATES), **_ONCE},
         required_one_of=[("name", "command")],
         mutually_exclusive=[("command", option) for option in _OF_GUESTS],
         required_by={"root": ("command",)},

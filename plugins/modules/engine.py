@@ -111,14 +111,12 @@ engine:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    engine_file = engine.load("engine_file")
     return (engine_file.ensure if params["state"] == "present" else engine_file.absent)(site, check=check)
 
 

@@ -582,13 +582,12 @@ guests:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import module
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
 def read(site: Site, params: dict[str, Any]) -> dict[str, Any]:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import usage
-
+    usage = engine.load("usage")
     return {"guests": usage.gathered(site, params["names"], params["gather"])}
 
 

@@ -307,13 +307,12 @@ restart_required:
 import os
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> list[Any]:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import fleet
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    fleet = engine.load("fleet")
     keep = params["keep_data"]
     return fleet.bring_all(
         site,

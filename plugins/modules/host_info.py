@@ -289,13 +289,13 @@ import contextlib
 import dataclasses
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import module
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
 def read(site: Site, params: dict[str, Any]) -> dict[str, Any]:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine.host import listeners, probe
-
+    listeners = engine.load("host.listeners")
+    probe = engine.load("host.probe")
     found = probe.probe(site)
     held = None
     with contextlib.suppress(OSError):

@@ -113,14 +113,13 @@ units:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import host_units, unit_files
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    host_units = engine.load("host_units")
+    unit_files = engine.load("unit_files")
     wishes = unit_files.parse(params)
     if params["state"] == "absent":
         return host_units.absent(site, check=check)

@@ -93,14 +93,12 @@ restart_reasons:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import rebuild
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    rebuild = engine.load("rebuild")
     return rebuild.rebuild(site, params["name"], params, check=check, restart=params["restart"])
 
 

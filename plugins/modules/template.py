@@ -249,15 +249,13 @@ template:
 
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, module
-from ansible_collections.linux.vserver.plugins.module_utils._engine.outcome import Outcome
+from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 
-def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-    from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog
-    from ansible_collections.linux.vserver.plugins.module_utils._engine.template.spec import parse
-
+def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+    catalog = engine.load("template.catalog")
+    parse = engine.load("template.spec").parse
     name = params["name"]
     if params["state"] == "absent":
         return catalog.absent(site, name, check=check)

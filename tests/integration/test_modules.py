@@ -13,13 +13,14 @@ import os
 import resource
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, info, lifecycle
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, installed, lifecycle, source
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 from ansible_collections.linux.vserver.plugins.module_utils._engine.wish import Wish
 
@@ -323,12 +324,35 @@ def test_engine(run: Ansible) -> None:
     results = run.four_calls("engine", program.exists)
     try:
         engine = results[1]["engine"]
-        assert engine["path"] == str(program) and engine["version"] == engine_file.version(engine_file.sources())
+        assert engine["path"] == str(program) and engine["version"] == source.version(source.whole())
         said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
         assert said == f"vserver {engine['version']}\n"
     finally:
         run.four_calls("engine", program.exists, state="absent")
     assert not program.exists()
+
+
+def test_the_engine_is_the_hosts_where_that_is_the_controllers(run: Ansible, tmp_path: Path) -> None:
+    """And else it is brought, also to a task in the background."""
+    program, whole = Path("/usr/sbin/vserver"), source.whole()
+    told = {**whole, "usage.py": b"def gathered(*_ignored):\n    return [{'name': 'of the program'}]\n"}
+    mark = installed.MARK + source.version(whole).encode()
+    asked = {"linux.vserver.guest_info": {}}
+    behind = {**asked, "async": 60, "poll": 1, "vars": {"ansible_async_dir": str(tmp_path)}}
+    program.write_bytes(source.pack(told, {}, mark, zipfile.ZIP_STORED))
+    try:
+        answers = []
+        for mode in (0o755, 0o775):
+            program.chmod(mode)
+            answers += run.tasks(asked, {**asked, "check_mode": True}, behind)
+        program.write_bytes(source.pack(told, {}, installed.MARK + b"0123456789ab", zipfile.ZIP_STORED))
+        program.chmod(0o755)
+        answers += run.tasks(asked)
+    finally:
+        program.unlink()
+    assert not [answer["msg"] for answer in answers if answer["failed"]]
+    assert [bool(answer["guests"]) for answer in answers] == [True, True, *[False] * 5]
+    assert not any("'_engine'" in str(answer) or "'_version'" in str(answer) for answer in answers)
 
 
 # ---- bad input

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -84,6 +85,34 @@ def test_a_module_takes_what_it_documents(name: str, spec_of: Any) -> None:
 def test_every_module_is_in_the_action_group() -> None:
     runtime = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())
     assert sorted(runtime["action_groups"]["vserver"]) == MODULES
+
+
+def test_every_module_is_run_by_the_action_that_knows_of_the_engine() -> None:
+    routed = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
+    assert sorted([*routed, "engine"]) == MODULES
+    assert all(route == {"action_plugin": "linux.vserver.engine"} for route in routed.values())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_of_the_engine_is_sent_with_a_module_but_what_finds_it(name: str) -> None:
+    seen, pending = set(), [REPOSITORY / "plugins" / "modules" / f"{name}.py"]
+    while pending:
+        path = pending.pop()
+        seen.add(path)
+        package = [COLLECTION, *path.relative_to(REPOSITORY / "plugins").parts[:-1]]
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom):
+                base = (
+                    ".".join([*package[: len(package) + 1 - node.level], node.module or ""])
+                    if node.level
+                    else node.module
+                )
+                for full in (f"{base}.{alias.name}".replace("..", ".") for alias in node.names):
+                    place = REPOSITORY.joinpath("plugins", *full.removeprefix(COLLECTION).split("."))
+                    found = {place.with_suffix(".py"), place.parent.with_suffix(".py")} - seen
+                    pending += [each for each in found if full.startswith(COLLECTION) and each.is_file()]
+    sent = {path.stem for path in seen if path.parent.name == "_engine"}
+    assert sent == {"errors", "installed", "outcome", "site"}
 
 
 def test_no_option_belongs_to_two_facets() -> None:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import errno
-import pkgutil
 import socket
 import struct
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
+from ansible_collections.linux.vserver.plugins.module_utils._engine import source
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import (
     ADDRESSES_MAX,
     BindingPolicy,
@@ -177,19 +177,28 @@ def test_one_program_per_hook_with_a_name_the_kernel_takes() -> None:
         assert set(program.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._")
 
 
+def imported(path: str, content: bytes) -> Iterator[str]:
+    """Where what a module of the engine imports from it may be, package files included."""
+    place = path.split("/")[:-1]
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = place[: len(place) + 1 - node.level] + (node.module.split(".") if node.module else [])
+            for target in (base, *([*base, alias.name] for alias in node.names)):
+                yield "/".join([*target, "__init__.py"])
+                yield f"{'/'.join(target)}.py"
+
+
 def test_names_depend_on_all_that_makes_instructions() -> None:
     """A program made by other source has another name, and so is replaced."""
-    engine = engine_file.__name__.rpartition(".")[0]
-    found, pending = set(), ["chbind/programs.py"]
+    found, pending = {"source.py"}, ["chbind/programs.py"]  # which reads them
     while pending:
         path = pending.pop()
         if path not in found:
             with contextlib.suppress(FileNotFoundError):
-                source = pkgutil.get_data(engine, path)
-                assert source is not None
+                content = source.read(path)
                 found.add(path)
-                pending += engine_file.imported(path, source)
-    assert {path for path in found if not path.endswith("__init__.py")} == set(MAKERS)
+                pending += imported(path, content)
+    assert {path for path in found if not path.endswith("__init__.py")} == {"source.py", *MAKERS}
 
 
 def test_equal_policies_have_equal_names_and_others_do_not() -> None:

@@ -23,6 +23,7 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import (
     engine_file,
     files,
+    source,
     systemd,
     unit_files,
 )
@@ -51,14 +52,17 @@ print(json.dumps(groups))
 """
 
 
-def test_the_file_holds_what_its_commands_import_and_no_more(site: Site) -> None:
+def test_the_file_holds_the_engine_and_its_commands_import_nothing_else(site: Site) -> None:
     engine_file.ensure(site)
     environment = {"PYTHONPATH": str(site.program), "PATH": os.environ["PATH"]}
     said = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
     imported = {name.replace(".", "/") for names in json.loads(said.stdout).values() for name in names}
+    engine = Path(engine_file.__file__).parent
+    whole = {f"vserver/{path.relative_to(engine)}" for path in engine.rglob("*.py")}
     with zipfile.ZipFile(site.program) as packed:
         held = {name.removesuffix(".py").removesuffix("/__init__") for name in packed.namelist() if name[-1] != "c"}
-    assert held - {"__main__"} == imported
+    assert held - {"__main__"} == {path.removesuffix(".py").removesuffix("/__init__") for path in whole}
+    assert imported <= held
 
 
 def test_it_is_a_program(site: Site) -> None:
@@ -75,7 +79,7 @@ def test_ansible_sends_all_of_it_along() -> None:
     words = [program, "localhost", "--module-name", "linux.vserver.engine", "--check"]
     words += ["--extra-vars", f"ansible_python_interpreter={sys.executable}"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert f'"version": "{engine_file.version(engine_file.sources())}"' in said
+    assert f'"version": "{source.version(source.whole())}"' in said
 
 
 def test_its_modules_come_compiled_and_another_python_takes_the_sources(
@@ -104,10 +108,10 @@ def test_it_fails_in_words(site: Site) -> None:
 def test_equal_sources_make_equal_bytes_and_only_sources_make_the_version() -> None:
     of = {"cli/__init__.py": b"a", "kernel/bpf.py": b"b"}
     assert engine_file.build(of, "/p") == engine_file.build(dict(reversed(of.items())), "/p")
-    assert engine_file.version(of) != engine_file.version({**of, "kernel/bpf.py": b"c"})
-    assert engine_file.version({"a": b"bc"}) != engine_file.version({"ab": b"c"})
+    assert source.version(of) != source.version({**of, "kernel/bpf.py": b"c"})
+    assert source.version({"a": b"bc"}) != source.version({"ab": b"c"})
     with zipfile.ZipFile(io.BytesIO(engine_file.build(of, "/another"))) as packed:
-        assert packed.comment.decode().endswith(engine_file.version(of))
+        assert packed.comment.decode().endswith(source.version(of))
         assert packed.testzip() is None
 
 
@@ -131,11 +135,11 @@ def tampered(program: Path) -> None:
         (tampered, {"version": "VERSION, altered"}, {"version": "VERSION"}),
         (
             lambda program: program.write_bytes(engine_file.build({"cli/__init__.py": b""}, engine_file.interpreter())),
-            {"version": engine_file.version({"cli/__init__.py": b""})},
+            {"version": source.version({"cli/__init__.py": b""})},
             {"version": "VERSION"},
         ),
         (
-            lambda program: program.write_bytes(engine_file.build(engine_file.sources(), "/old/python")),
+            lambda program: program.write_bytes(engine_file.build(source.whole(), "/old/python")),
             {"python": "/old/python"},
             {"python": engine_file.interpreter()},
         ),

@@ -16,17 +16,24 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from .. import _engine
 from .._engine.errors import InvalidInput, VserverError
 from .._engine.outcome import Outcome
 from .._engine.site import Site
-from . import arguments, compiled
+from . import arguments, engine
 
 #: What the engine imports beyond the standard library, and the package that brings it.
 _LIBRARIES = {
     "psutil": "package python3-psutil on Debian, Ubuntu, Fedora and RHEL",
     "pyroute2": "package python3-pyroute2 on Debian, Ubuntu, Fedora and RHEL",
 }
+
+
+class Module(AnsibleModule):
+    """A module, and beside its options what the action has given it."""
+
+    def __init__(self, argument_spec: arguments.Spec, **checks: Any) -> None:
+        super().__init__(argument_spec={**argument_spec, **engine.OPTIONS}, supports_check_mode=True, **checks)
+        self.version, self.brought = (self.params.pop(name, None) for name in ("_version", "_engine"))
 
 
 def change(
@@ -42,18 +49,18 @@ def change(
     * subject: the result's key for what the module is about; or what tells it from the module's parameters
     * checks: further arguments of AnsibleModule (``required_if`` and the like)
     """
-    perform(AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks), operate, subject)
+    perform(Module(argument_spec, **checks), operate, subject)
 
 
 def perform(
-    module: AnsibleModule,
+    module: Module,
     operate: Callable[[Site, dict[str, Any], bool], Outcome],
     subject: str | Callable[[dict[str, Any]], str] = "guest",
 ) -> None:
     """What :func:`change` does with a module whose arguments have been read."""
     outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
     about = subject if isinstance(subject, str) else subject(module.params)
-    for text in (*outcome.warnings, *(_another_program() if about == "guest" else ())):
+    for text in (*outcome.warnings, *(_another_program(module) if about == "guest" else ())):
         module.warn(text)
     result: dict[str, Any] = {"changed": outcome.changed, about: outcome.subject}
     if about in ("guest", "service", "engine"):
@@ -64,7 +71,7 @@ def perform(
     module.exit_json(**result)
 
 
-def run(module: AnsibleModule, command: Callable[[Site, dict[str, Any]], Any]) -> None:
+def run(module: Module, command: Callable[[Site, dict[str, Any]], Any]) -> None:
     """Run a command for a module, but in check mode; ``command`` returns :class:`.._engine.throwaway.Ran`."""
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="the command is not run in check mode")
@@ -87,11 +94,9 @@ def run(module: AnsibleModule, command: Callable[[Site, dict[str, Any]], Any]) -
 def configure(facet: str) -> None:
     """Run a module whose whole work is to configure one facet of a guest."""
 
-    def operate(site: Site, params: dict[str, Any], check: bool) -> Outcome:
-        from .._engine import lifecycle
-
-        options = arguments.facet_options(facet, params)
-        return lifecycle.configure(site, params["name"], facet, options, check=check, restart=params["restart"])
+    def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
+        options, restart = arguments.facet_options(facet, params), params["restart"]
+        return engine.load("lifecycle").configure(site, params["name"], facet, options, check=check, restart=restart)
 
     change(arguments.facet_spec(facet), operate)
 
@@ -101,15 +106,14 @@ def wish(params: dict[str, Any], keep_data: bool | None = None) -> Any:
 
     * keep_data: what holds for an absent guest that does not say
     """
-    from .._engine.wish import Wish
-
     keep = keep_data if params["keep_data"] is None else params["keep_data"]
     if params["state"] == "absent" and keep is None:
         raise InvalidInput(
             f"guest {params['name']} shall be absent, and nothing says whether its data stay",
             remedy="Give keep_data: false removes them for good, true keeps the clone.",
         )
-    return Wish(params["name"], arguments.all_options(params), params["state"], params["restart"], keep is not False)
+    asked = (params["name"], arguments.all_options(params), params["state"], params["restart"], keep is not False)
+    return engine.load("wish").Wish(*asked)
 
 
 def change_all(
@@ -119,7 +123,7 @@ def change_all(
 
     It fails at the end when one of them did, and tells of all the others all the same.
     """
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
+    module = Module(argument_spec, **checks)
     results = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
     answer: dict[str, Any] = {
         "changed": any(each.outcome.changed for each in results),
@@ -127,7 +131,7 @@ def change_all(
         "guests": [each.outcome.subject for each in results if each.outcome.subject],
         "results": [_result(each) for each in results],
     }
-    for text in (*(text for each in results for text in each.outcome.warnings), *_another_program()):
+    for text in (*(text for each in results for text in each.outcome.warnings), *_another_program(module)):
         module.warn(text)
     if module._diff:
         answer["diff"] = [
@@ -166,14 +170,14 @@ def inform(
     argument_spec: arguments.Spec, read: Callable[[Site, dict[str, Any]], dict[str, Any]], **checks: Any
 ) -> None:
     """Run a module that only looks; ``read`` returns the result's keys."""
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **checks)
+    module = Module(argument_spec, **checks)
     module.exit_json(changed=False, **_guarded(module, lambda: read(Site(), dict(module.params))))
 
 
-def _another_program() -> tuple[str, ...]:
+def _another_program(module: Module) -> tuple[str, ...]:
     """What to say of a host whose program is not this collection's."""
     program = Site().program
-    if not compiled.is_other(_engine, program):
+    if not engine.is_other(program, module.version):
         return ()
     return (
         f"{program} on host {os.uname().nodename} is of another version than this collection. It is what enters "
@@ -181,14 +185,15 @@ def _another_program() -> tuple[str, ...]:
     )
 
 
-def _guarded(module: AnsibleModule, call: Callable[[], Any]) -> Any:
+def _guarded(module: Module, call: Callable[[], Any]) -> Any:
     """Return what ``call`` returns; whatever it raises becomes the module's failure, in words."""
     if not sys.platform.startswith("linux"):
         module.fail_json(msg=f"linux.vserver works on Linux; this host is {sys.platform}")
     if os.geteuid() != 0:
         module.fail_json(msg=f"this needs root on the host, and ran as uid {os.geteuid()}. Use 'become: true'.")
     try:
-        compiled.prefer(_engine, Site().program)
+        if not engine.provide(Site().program, module.version, module.brought, lambda: str(module.tmpdir)):
+            module.fail_json(msg="the host has another engine than the controller, or none", lacks_engine=True)
         return call()
     except VserverError as error:
         failure = {"msg": str(error), "what": error.what, "why": error.why, "remedy": error.remedy}

@@ -3,22 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The engine as one file on the host: the program ``vserver``, a Python zip application of the modules' own source.
 
-It holds the command line and all that is reachable from there, so it is the same whether it is made from a checkout or
-from what Ansible sent to the host. It is replaced by a rename: whoever runs the old one goes on with it. Its man page,
-and its completion where the host has bash's, come and go with it. Our directories come with it.
+It holds all of the engine, since modules have theirs from it as well. It is replaced by a rename: whoever runs the old
+one goes on with it. Its man page, its completion where the host has bash's, and our directories come with it; the last
+stay when it goes.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
 import io
 import marshal
 import os
-import pkgutil
 import stat
 import sys
 import zipfile
@@ -26,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import files, host_units, installed, service, store
+from . import files, host_units, installed, service, source, store
 from .cli import manual
 from .errors import Conflict, Unsupported
 from .installed import MARK, Description
@@ -42,74 +39,24 @@ _SHEBANG_MAX = 255
 _SYSTEM_PYTHON = "/usr/bin/python3"
 
 
-def sources() -> dict[str, bytes]:
-    """The command line's source, and that of everything of the engine it imports, by path below the engine."""
-    # Ansible sends a host what modules import, and without this no command line.
-    from . import cli
-
-    found: dict[str, bytes] = {}
-    pending = ["__init__.py", f"{cli.__name__.rpartition('.')[2]}/__init__.py"]
-    while pending:
-        path = pending.pop()
-        source = None if path in found else _source(path)
-        if source is not None:
-            found[path] = source
-            pending.extend(imported(path, source))
-    return found
-
-
-def _source(path: str) -> bytes | None:
-    """A file of the engine, be it in a directory or in a zip file; None when there is no such file."""
-    with contextlib.suppress(OSError):
-        return pkgutil.get_data(str(__package__), path)
-    return None
-
-
-def imported(path: str, source: bytes) -> Iterator[str]:
-    """Where what a module imports from its own package may be, package files included (pure)."""
-    place = path.split("/")[:-1]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = place[: len(place) + 1 - node.level] + (node.module.split(".") if node.module else [])
-            for target in (base, *([*base, alias.name] for alias in node.names)):
-                yield "/".join([*target, "__init__.py"])
-                yield f"{'/'.join(target)}.py"
-
-
-def version(of: Mapping[str, bytes]) -> str:
-    """The version of a set of sources (pure)."""
-    digest = hashlib.sha256()
-    for path in sorted(of):
-        digest.update(f"{path}\0{len(of[path])}\0".encode() + of[path])
-    return digest.hexdigest()[:12]
-
-
 def build(of: Mapping[str, bytes], python: str) -> bytes:
     """The file's content, whose sources are the same for the same ones, wherever it is made (pure).
 
     Each module is there compiled as well, which saves most of a start; another Python takes the sources.
     """
-    mark = version(of)
+    mark = source.version(of)
     # Garbage is collected from when there is something to do.
-    main = f'import gc\n\ngc.disable()\n\nfrom vserver.cli import program\n\nprogram("{mark}")\n'
-    content = {_MAIN: main.encode(), **{f"vserver/{path}": of[path] for path in sorted(of)}}
-    compiled = {f"{path}c": _compiled(path, source) for path, source in content.items() if path != _MAIN}
-    content.update(compiled)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        packed.comment = MARK + mark.encode()
-        for path, source in content.items():
-            entry = zipfile.ZipInfo(path)  # dated 1980-01-01
-            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
-            packed.writestr(entry, source)
-    return f"#!{python} -E\n".encode() + archive.getvalue()
+    main = f'import gc\n\ngc.disable()\n\nfrom {source.PACKAGE}.cli import program\n\nprogram("{mark}")\n'
+    compiled = (_compiled(f"{source.PACKAGE}/{path}", of[path]) for path in sorted(of))
+    beside = {_MAIN: main.encode(), **dict(compiled)}
+    return f"#!{python} -E\n".encode() + source.pack(of, beside, MARK + mark.encode(), zipfile.ZIP_STORED)
 
 
-def _compiled(path: str, source: bytes) -> bytes:
+def _compiled(path: str, content: bytes) -> tuple[str, bytes]:
     """A module's .pyc file, which is taken for its source's without a look at that (PEP 552, unchecked hash)."""
-    code = compile(source, path, "exec", dont_inherit=True)
+    code = compile(content, path, "exec", dont_inherit=True)
     flags = (1).to_bytes(4, "little")
-    return importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(source) + marshal.dumps(code)
+    return f"{path}c", importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(content) + marshal.dumps(code)
 
 
 def _meaning(content: bytes) -> dict[str, bytes]:
@@ -149,8 +96,8 @@ def ensure(site: Site, *, check: bool = False) -> Outcome:
     Who is to be restarted for it afterwards is told, and left alone: that is done by whoever has the units.
     Raises :class:`Conflict` when another program is there, and :class:`VserverError` when it cannot be written.
     """
-    of = sources()
-    wanted = Description(version(of), interpreter(), f"{_MODE:04o}")
+    of = source.whole()
+    wanted = Description(source.version(of), interpreter(), f"{_MODE:04o}")
     content, beside = build(of, wanted.python), _beside(site, wanted.version)
     with _locked(site, check):
         found, read = installed.read(site.program), _read_beside(site)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import zipfile
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from .errors import Conflict
 
 #: The zip file's comment: this, then the version. It tells our file from another program of that name.
 MARK = b"linux.vserver engine "
+#: Of the version.
+DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Description:
     """What matters of the file.
 
-    * version: 12 hexadecimal digits of the SHA-256 of its sources
+    * version: DIGITS hexadecimal digits of the SHA-256 of its sources
     * python: the interpreter it is run by
     * mode: octal digits
     """
@@ -29,6 +32,17 @@ class Description:
     version: str
     python: str
     mode: str
+
+
+def version(path: Path) -> str | None:
+    """The version of the file that is there; None when there is none, or it is somebody else's."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-(len(MARK) + DIGITS), os.SEEK_END)  # a zip file ends with its comment
+            mark, digits = file.read(len(MARK)), file.read()
+    except OSError:
+        return None
+    return digits.decode(errors="replace") if mark == MARK else None
 
 
 def read(path: Path) -> tuple[Description, bytes] | None:

@@ -29,11 +29,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from .. import source
 from ..kernel.bpf import AttachType, ProgramType, digest
 from ..kernel.bpf_assembler import Code
 from .destination_programs import connect4, connect6, sendmsg4, sendmsg6
@@ -57,7 +57,6 @@ __all__ = [
 
 #: Begins the name of every program of ours.
 NAME_PREFIX = "vs."
-_ENGINE = __name__.rsplit(".", 2)[0]
 #: The source files, below the engine, that make instructions of a policy.
 MAKERS = (
     "chbind/destination_programs.py",
@@ -114,7 +113,7 @@ def source_digest() -> bytes:
     """
     made = hashlib.sha256()
     for path in MAKERS:
-        made.update(pkgutil.get_data(_ENGINE, path) or b"")
+        made.update(source.read(path))
     return made.digest()
 
 
