@@ -12,6 +12,7 @@ from typing import Any
 
 from . import accounting, proc_view, running, store
 from .errors import InvalidInput, VserverError
+from .facet import Change
 from .facets import binding, root
 from .facets.order import FACETS
 from .kernel import capability, cgroup_processes, namespace
@@ -73,7 +74,7 @@ def guest(site: Site, name: str) -> dict[str, Any]:
     if record is None:
         return {}
     now = running.read(site, name)
-    return report(site, record, now, restart_reasons(record, now, observe(site, record, now)))
+    return report(site, record, now, restart_reasons(now, compare(record, observe(site, record, now))))
 
 
 def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, ...]) -> dict[str, Any]:
@@ -113,17 +114,25 @@ def observe(site: Site, record: Guest, now: Running | None) -> dict[str, Any]:
         return {name: facet.observe(site, record, None) for name, facet in FACETS.items()}
 
 
-def restart_reasons(record: Guest, now: Running | None, observed: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why a running guest must be restarted before ``record`` is in force, a sentence each; empty if it need not be.
+def compare(record: Guest, observed: Mapping[str, Any]) -> dict[str, list[Change]]:
+    """What of each facet would have to change for ``record`` to be in force, by its name (pure).
 
-    * observed: what :func:`observe` says (pure)
+    * observed: what :func:`observe` says
+    """
+    return {name: facet.compare(record.section(name), observed[name]) for name, facet in FACETS.items()}
+
+
+def restart_reasons(now: Running | None, differing: Mapping[str, Sequence[Change]]) -> tuple[str, ...]:
+    """Why a running guest must be restarted before its record is in force, a sentence each; empty if it need not be.
+
+    * differing: what :func:`compare` says (pure)
     """
     if now is None:
         return ()
     return tuple(
         f"{facet}: {change.option} is {change.before!r} in the running guest, {change.after!r} in its record"
-        for facet, verbs in FACETS.items()
-        for change in verbs.compare(record.section(facet), observed[facet])
+        for facet, changes in differing.items()
+        for change in changes
         if not change.live
     )
 

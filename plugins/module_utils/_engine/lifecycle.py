@@ -112,7 +112,8 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
     name, guest = wish.name, noted.guest
     now = running.read(site, name)
     observed = info.observe(site, guest, now)
-    drift = _drift(site, wish, guest, observed, check)
+    differing = info.compare(guest, observed)
+    drift = _drift(site, wish, guest, differing, check)
     changes = {change.option: change for change in (*drift, *_defined(noted))}
     changed = noted.before is None or bool(changes)
     before = {option: change.before for option, change in changes.items()}
@@ -127,8 +128,8 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
         now = running.read(site, name)  # it may have ended meanwhile, by itself too
     reasons: tuple[str, ...] = ()
     if not starts and becomes != "stopped":
-        observed = info.observe(site, guest, now) if drift and not check else observed
-        reasons = info.restart_reasons(guest, now, observed)
+        differing = info.compare(guest, info.observe(site, guest, now)) if drift and not check else differing
+        reasons = info.restart_reasons(now, differing)
     if reasons and wish.restart and becomes is None:
         warnings = (*warnings, *power.in_the_way(site, guest))
         if not check:
@@ -138,8 +139,11 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
         before, after = {**before, "restarted": False}, {**after, "restarted": True}
     if not check:
         return Outcome(changed, before, after, info.report(site, guest, now, reasons), reasons, warnings)
-    standing = noted.before and info.report(site, noted.before, now, info.restart_reasons(noted.before, now, observed))
-    return Outcome(changed, before, after, standing or {}, reasons, warnings)
+    if noted.before is None:
+        return Outcome(changed, before, after, {}, reasons, warnings)
+    differed = differing if noted.before == guest else info.compare(noted.before, observed)
+    standing = info.report(site, noted.before, now, info.restart_reasons(now, differed))
+    return Outcome(changed, before, after, standing, reasons, warnings)
 
 
 def kill(site: Site, name: str) -> None:
@@ -239,13 +243,15 @@ def _defined(noted: Noted) -> list[Change]:
     return [change for name in FACETS for change in compare_fields(name, guest.section(name), base.section(name))]
 
 
-def _drift(site: Site, wish: Wish, guest: Guest, observed: Mapping[str, Any], check: bool) -> list[Change]:
+def _drift(
+    site: Site, wish: Wish, guest: Guest, differing: Mapping[str, Sequence[Change]], check: bool
+) -> list[Change]:
     """Make what is recorded true where that is possible live; returns what was not."""
     found = []
     for name, facet in FACETS.items():
         if name not in wish.options:
             continue
-        drift = [change for change in facet.compare(guest.section(name), observed[name]) if change.live]
+        drift = [change for change in differing[name] if change.live]
         if drift and not check:
             facet.apply(site, guest, drift)
             faults.reached("configure:applied")
