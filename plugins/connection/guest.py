@@ -81,7 +81,7 @@ vserver_guests:
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
@@ -110,7 +110,7 @@ class Connection(ConnectionBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._variables: dict[str, Any] = {"ansible_connection": "local", "inventory_hostname": "localhost"}
+        self._variables: Mapping[str, Any] = {"ansible_connection": "local", "inventory_hostname": "localhost"}
         self._name: str | None = None
         self._host: ConnectionBase | None = None
 
@@ -120,13 +120,13 @@ class Connection(ConnectionBase):
         self._name = getattr(self._play_context, "delegate_to", None) or variables.get("inventory_hostname")
         host, hostvars = options.get("vserver_host"), variables.get("hostvars", {})
         if host and host in hostvars:
-            self._variables = dict(hostvars[host])
+            self._variables = hostvars[host]  # each is templated when it is asked for, and few are
         elif host:
             of_guest = {key: value for key, value in variables.items() if key.startswith("ansible_")}
             for key in ("ansible_connection", "ansible_host", "ansible_ssh_host", "ansible_delegated_vars"):
                 of_guest.pop(key, None)
-            self._variables = {key: templar.template(value) for key, value in of_guest.items()}
-            self._variables["inventory_hostname"] = host
+            templated = {key: templar.template(value) for key, value in of_guest.items()}
+            self._variables = {**templated, "inventory_hostname": host}
         return options
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
