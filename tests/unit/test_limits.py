@@ -288,6 +288,32 @@ def test_io_of_devices_that_are_not_named_is_lifted(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("unified", "place", "written"),
+    [
+        (False, "block/vda", ["blkio.throttle.read_bps_device 254:0 0"]),
+        (False, "block/vda/vda1", ["blkio.throttle.read_bps_device 254:0 0"]),
+        (False, None, []),
+        (True, "block/vda", []),
+    ],
+)
+def test_v1_is_told_to_count_on_the_disk_of_guests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unified: bool, place: str | None, written: list[str]
+) -> None:
+    (tmp_path / "block/vda/vda1").mkdir(parents=True)
+    (tmp_path / "block/vda/dev").write_text("254:0\n")
+    (tmp_path / "block/vda/vda1/partition").write_text("1\n")
+    (tmp_path / "dev").mkdir()
+    if place is not None:
+        number = tmp_path.stat().st_dev
+        (tmp_path / f"dev/{os.major(number)}:{os.minor(number)}").symlink_to(tmp_path / place)
+    monkeypatch.setattr(devices, "_DEVICES", tmp_path / "dev")
+    lines: list[str] = []
+    monkeypatch.setattr(Controller, "write", lambda self, file, value: lines.append(f"{file} {value}"))
+    devices.count(group(tmp_path, unified), tmp_path)
+    assert lines == written
+
+
+@pytest.mark.parametrize(
     ("device", "said"),
     [("/dev/no-such-disk", "No such file"), ("/dev/null", "not a block device"), ("/dev", "not a block device")],
 )

@@ -149,6 +149,9 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
     The rlimits are the runtime's to set.
     """
     limits = guest.limits
+    io = controller(cgroup.layout(), "io", inner_cgroup(site, guest.name))
+    if io is not None:
+        devices.count(io, site.guests)
     fields = (field.name for field in dataclasses.fields(Limits))
     changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)} | set(sockets.FIELDS)
     if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:

@@ -9,6 +9,7 @@ kernel later, and counts as the guest's with v2 only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import stat
@@ -73,13 +74,25 @@ def number(device: str) -> str:
         raise InvalidInput(f"limit io of {device}", why=str(error.strerror), remedy="See lsblk(8).") from error
     if not stat.S_ISBLK(found.st_mode):
         raise InvalidInput(f"limit io of {device}", why="it is not a block device", remedy="See lsblk(8).")
-    pair = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    if (_DEVICES / pair / "partition").exists():
-        whole = (_DEVICES / pair).resolve().parent.name
+    pair = _pair(found.st_rdev)
+    whole = _whole(pair)
+    if whole != (_DEVICES / pair).resolve():
         raise InvalidInput(
-            f"limit io of {device}", why="the kernel limits whole disks, no partitions", remedy=f"Name /dev/{whole}."
+            f"limit io of {device}",
+            why="the kernel limits whole disks, no partitions",
+            remedy=f"Name /dev/{whole.name}.",
         )
     return pair
+
+
+def _pair(device: int) -> str:
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def _whole(pair: str) -> Path:
+    """Where sysfs has the disk that MAJOR:MINOR is, or is a part of."""
+    device = (_DEVICES / pair).resolve()
+    return device.parent if (device / "partition").exists() else device
 
 
 def _name(pair: str) -> str:
@@ -131,6 +144,19 @@ def _read(group: Controller) -> dict[str, dict[str, int]]:
                 pair, value = line.split()
                 found.setdefault(pair, {})[key] = int(value)
     return found
+
+
+def count(group: Controller, directory: Path) -> None:
+    """Have v1 count what the group reads from and writes to the disk that ``directory`` is on.
+
+    From Linux 6.10 on it begins to when the first limit for the disk is written, be that none (``tg_set_conf`` and
+    ``blk_should_throtl`` in block/blk-throttle.c). Nothing of a file system that is on no disk, or on several.
+    """
+    if group.unified:
+        return
+    with contextlib.suppress(OSError):
+        disk = (_whole(_pair(directory.stat().st_dev)) / "dev").read_text().strip()
+        group.write(_KEYS["read"][1], f"{disk} 0")
 
 
 def write(group: Controller, limits: Limits) -> None:
