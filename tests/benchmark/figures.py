@@ -24,7 +24,7 @@ from .ground import Ground
 from .measure import Say, Stopwatch
 from .memory import MemoryOf
 from .peers import copy
-from .sides import Measure, Values, ansible, call, side_by_side
+from .sides import Measure, Values, call, side_by_side, task
 
 _BOOT_PATIENCE = 60.0
 #: Starts a guest as a module does: in a process of its own, which ends.
@@ -259,10 +259,10 @@ def module_noop(ground: Ground, rounds: int, say: Say) -> Values:
     (name,) = ground.crowd("module", 1)
 
     def ours() -> float:
-        return ansible("--module-name", "linux.vserver.context", "--args", f"name={name} state=stopped timeout=30")
+        return task("linux.vserver.context", {"name": name, "state": "stopped", "timeout": 30})
 
     def peer() -> float:
-        return ansible("--module-name", "ansible.builtin.ping")
+        return task("ansible.builtin.ping", {})
 
     return side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from .catalogue import LIST, LISTS
 from .ground import Ground
 from .measure import Say, Stopwatch
 from .memory import MemoryOf
-from .sides import Measure, Values, ansible, call, side_by_side
+from .sides import Measure, Values, call, side_by_side, task
 
 #: The most of the machine's free memory that a fleet may take.
 _SHARE = 0.6
@@ -47,13 +46,12 @@ def list_noop(ground: Ground, rounds: int, say: Say) -> Values:
         }
         for number in range(LIST)
     ]
-    arguments = json.dumps({"guests": listed})
 
     def ours() -> float:
-        return ansible("--module-name", "linux.vserver.guests", "--args", arguments)
+        return task("linux.vserver.guests", {"guests": listed})
 
     def peer() -> float:
-        return ansible("--module-name", "ansible.builtin.ping")
+        return task("ansible.builtin.ping", {})
 
     try:
         return side_by_side(ours, peer, "ansible.builtin.ping", rounds, say)

@@ -16,6 +16,8 @@ import zipimport
 from collections.abc import Mapping
 from pathlib import Path
 
+from .installed import DIGITS
+
 #: What the engine is called where it is in a zip file.
 PACKAGE = "vserver"
 
@@ -48,7 +50,7 @@ def version(of: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
     for path in sorted(of):
         digest.update(f"{path}\0{len(of[path])}\0".encode() + of[path])
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:DIGITS]
 
 
 def pack(of: Mapping[str, bytes], beside: Mapping[str, bytes], comment: bytes, method: int) -> bytes:
