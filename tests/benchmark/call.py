@@ -30,7 +30,8 @@ def _crowd(site: Site, template: str, first: int, count: int, state: str) -> Non
                 "root": {"template": template},
                 "binding": {"addresses": [address(number)], "interface": "lo"},
                 "capabilities": {},
-                "limits": {},
+                # A machine that mixes control groups of both versions cannot limit anything with version 2 alone.
+                "limits": {"processes": "max"},
                 "context": {"init": ["/bin/sleep", "infinity"], "timeout": 0},
             },
             state,
