@@ -10,12 +10,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, metrics, usage
+from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, metrics, running, usage
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.controller import controller
+from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import devices
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from .guests import SLEEP, Guests, eventually
@@ -91,6 +94,27 @@ def test_disks_and_processes(guests: Guests, site: Site) -> None:
     assert 2 * M <= after["written_bytes"] - before["written_bytes"] < 4 * M
     assert M <= after["read_bytes"] - before["read_bytes"] < 64 * M  # programs are read, too
     assert after["processes_refused"] > before["processes_refused"]
+
+
+@pytest.mark.skipif(cgroup.layout().mode == "unified", reason="version 2 always counts")
+def test_version_1_counts_on_a_disk_that_never_had_a_limit(guests: Guests, site: Site, tmp_path: Path) -> None:
+    image, place = tmp_path / "image", tmp_path / "place"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * M)
+    guests.start("counts", init=SLEEP)
+    io = controller(cgroup.layout(), "io", running.inner_cgroup(site, "counts"))
+    assert io is not None
+    write = f"echo $$ >{io.path}/cgroup.procs; dd if=/dev/zero of={place}/big bs=256k count=8 oflag=direct"
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    try:
+        devices.count(io, place)
+        before = used(site, "counts")
+        subprocess.run(["sh", "-c", write], check=True, capture_output=True)
+        assert used(site, "counts")["written_bytes"] - before["written_bytes"] >= 2 * M
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_rates_and_metrics_tell_the_same(guests: Guests, site: Site) -> None:
