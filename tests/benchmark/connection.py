@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from ..integration import ssh_host
@@ -75,7 +74,6 @@ def controlled(ground: Ground) -> Iterator[tuple[Controller, str, str]]:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         guests = Guests(site, ground.guests.template)
-        engine_file.ensure(site)
         try:
             with ssh_host.sshd(place) as key:
                 guests.start(_GUEST, init=SLEEP, timeout=0)
@@ -86,7 +84,6 @@ def controlled(ground: Ground) -> Iterator[tuple[Controller, str, str]]:
         finally:
             ssh_host.end_masters(place / "cp")
             guests.remove_all()
-            engine_file.absent(site)
 
 
 def task(ground: Ground, rounds: int, say: Say) -> Values:

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from ..integration.guests import Guests
@@ -82,7 +81,6 @@ def _platforms(ground: Ground) -> Iterator[Path]:
     guests = Guests(site, ground.guests.template, list(_NAMES))
     with rivals.prepared(ground) as place:
         rivals.import_tree(ground, place)
-        engine_file.ensure(site)
         (place / "inventory.json").write_text(json.dumps(_inventory(ground.guests.template)))
         for name, argv in (("create", _RUN), ("destroy", _REMOVE)):
             (place / f"{name}.json").write_text(json.dumps(_of_podman(argv)))
@@ -90,7 +88,6 @@ def _platforms(ground: Ground) -> Iterator[Path]:
             yield place
         finally:
             guests.remove_all()
-            engine_file.absent(site)
 
 
 @functools.cache
