@@ -94,15 +94,16 @@ def _measure(space: Workspace, words: Sequence[str], outside: Mapping[str, str])
         words, env=variables, stdout=subprocess.PIPE, text=True, cwd=space.tree, start_new_session=True
     )
     assert child.stdout is not None
-    while True:
-        try:
-            for line in child.stdout:
-                print(line, end="", file=sys.stdout if line.startswith("{") else sys.stderr, flush=True)
-            return child.wait()
-        except KeyboardInterrupt:
-            say("interrupted: tidying up")
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGINT)
+    try:
+        for line in child.stdout:
+            print(line, end="", file=sys.stdout if line.startswith("{") else sys.stderr, flush=True)
+        return child.wait()
+    except KeyboardInterrupt:
+        say("interrupted: tidying up")
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGINT)
+        child.communicate()
+        raise
 
 
 def main() -> int:
