@@ -87,6 +87,11 @@ def test_every_module_is_in_the_action_group() -> None:
     assert sorted(runtime["action_groups"]["vserver"]) == MODULES
 
 
+def test_what_nobody_gave_is_not_sent_back() -> None:
+    given = {"purge": False, "parallel": None, "guests": [{"name": "web1", "memory": None, "addresses": []}]}
+    assert module._given(given) == {"purge": False, "guests": [{"name": "web1", "addresses": []}]}
+
+
 def test_every_module_is_run_by_the_action_that_knows_of_the_engine() -> None:
     routed = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
     assert sorted([*routed, "engine"]) == MODULES

@@ -130,6 +130,8 @@ def change_all(
         "restart_required": any(each.outcome.restart_required for each in results),
         "guests": [each.outcome.subject for each in results if each.outcome.subject],
         "results": [_result(each) for each in results],
+        # Without what nobody gave, which for each guest is most, and which the controller would have to look at.
+        "invocation": {"module_args": _given(module.params)},
     }
     for text in (*(text for each in results for text in each.outcome.warnings), *_another_program(module)):
         module.warn(text)
@@ -148,6 +150,13 @@ def change_all(
     if failed:
         module.fail_json(msg=f"{len(failed)} of {len(results)} guests failed. " + " | ".join(failed), **answer)
     module.exit_json(**answer)
+
+
+def _given(value: Any) -> Any:
+    """A module's parameters without those that are None, in lists and dictionaries as well (pure)."""
+    if isinstance(value, dict):
+        return {key: _given(each) for key, each in value.items() if each is not None}
+    return [_given(each) for each in value] if isinstance(value, list) else value
 
 
 def _result(each: Any) -> dict[str, Any]:
