@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,8 +99,10 @@ class BareRuntime:
 
     def call(self, *arguments: str) -> None:
         command = [self.path, "--root", str(self.site.run / ".peers-state"), *arguments]
-        # A container inherits the output, so a pipe would stay open for as long as it runs.
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+        # A container inherits both, so a pipe would stay open for as long as it runs, and crun gives them to the
+        # container's root, which must not be the host's null device.
+        with tempfile.TemporaryFile() as nothing:
+            subprocess.run(command, stdin=nothing, stdout=nothing, check=True)
 
     def run(self, name: str) -> None:
         self.call("run", "--detach", "--bundle", str(self._place / name), "--pid-file", str(self._pid_file(name)), name)
