@@ -109,12 +109,15 @@ def start(site: Site, path: str, name: str, pid: int) -> None:
     """
     pipe = _root(site, path) / name / "exec.fifo"
     try:
-        if not fifo.meet(pipe, pid, _TIMEOUT):
-            raise VserverError(f"start guest {name}", why="its first process ended before init ran")
-        pipe.unlink()
+        met = fifo.meet(pipe, pid, _TIMEOUT)
     except FileNotFoundError:
         way = ["nsenter", f"--time=/proc/{pid}/ns/time", "--"] if namespace.has_time() else []
         _run(site, path, name, "start", ["start", name], way)
+        return
+    if not met:
+        why = f"its first process has ended, or was not ready to run init within {_TIMEOUT:.0f} s"
+        raise VserverError(f"start guest {name}", why=why)
+    pipe.unlink(missing_ok=True)
 
 
 def delete(site: Site, name: str) -> None:
