@@ -26,15 +26,12 @@ from harness.environment import (
     open_workspace,
 )
 
-from .catalogue import CATALOGUE, ENVIRONMENT, NETWORK, RIVAL_PACKAGES, RIVALS, UNIFIED
+from .catalogue import CATALOGUE, ENVIRONMENT, NETWORK, RIVAL_PACKAGES, RIVALS
 from .readme import MarkersMissing, rewrite
 
 _INSIDE = "ansible_collections.linux.vserver.tests.benchmark.inside"
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _NAMES = (*CATALOGUE, *NETWORK)
-#: Runs a command in a mount namespace with control groups of version 2 alone.
-_ALONE = 'umount --recursive /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"'
-_UNIFIED = ("unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _ALONE, "sh")
 #: What the tests do without.
 _PACKAGES = {"gcc": "gcc", "gencat": "libc6-dev"}
 
@@ -53,14 +50,8 @@ def measure(names: Sequence[str]) -> int:
     copy_tree(space)
     if set(names) & {*RIVALS, "molecule-create", "molecule-destroy"}:
         _install_rivals(space)
-    failed = 0
-    for way, unified in (((), False), (_UNIFIED, True)):
-        chosen = [name for name in names if (name in UNIFIED) is unified]
-        if chosen:
-            with confined(space) as (wrapper, outside):
-                words = [*wrapper, *way, str(space.python), "-m", _INSIDE, *chosen]
-                failed = _measure(space, words, outside) or failed
-    return failed
+    with confined(space) as (wrapper, outside):
+        return _measure(space, [*wrapper, str(space.python), "-m", _INSIDE, *names], outside)
 
 
 def _install_rivals(space: Workspace) -> None:

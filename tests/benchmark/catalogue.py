@@ -45,7 +45,6 @@ CATALOGUE: Mapping[str, Entry] = {
     "connection": Entry("A task in a guest, through ssh to its host", "ms", 5),
     "list-noop": Entry(f"An Ansible task that finds nothing to change for {LIST} running guests", "ms", 5),
     "list-start": Entry(f"Clone and start {LIST} guests in one call, for each", "ms", 3),
-    "list-start-crun": Entry("The same with crun, where control groups are of version 2 alone", "ms", 3),
     "fleet-start": Entry(f"Clone and start the last {LIST} of {LIST * LISTS:,} guests, for each", "ms"),
     "fleet-noop": Entry(f"Find nothing to change in {LIST * LISTS:,} running guests in one call, for each", "ms"),
     "fleet-info": Entry(f"Tell all about {LIST * LISTS:,} running guests, for each", "ms"),
@@ -65,9 +64,6 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "molecule-destroy": Entry(f"Molecule: destroy {PLATFORMS} of them", "ms", 3),
 }
-
-#: Figures taken where control groups are of version 2 alone, as crun wants them and most hosts have them.
-UNIFIED = ("list-start-crun",)
 
 #: Figures of the network, of which more is better: the host's own process, a guest, a guest behind veth and bridge.
 NETWORK: Mapping[str, Entry] = {

@@ -164,7 +164,6 @@ def _of_the_fleet(name: str) -> Measure:
 MEASURES: Mapping[str, Measure] = {
     "list-noop": list_noop,
     "list-start": list_start,
-    "list-start-crun": list_start,
     **{
         f"fleet-{what}": _of_the_fleet(f"fleet-{what}")
         for what in ("start", "noop", "info", "stop", "memory", "mounts", "groups", "addresses")

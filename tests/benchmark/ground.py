@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, runtime, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine import engine_file, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from ..integration import templates
+from ..integration import bare_runtime, templates
 from ..integration.guests import Guests
 from .peers import BareRuntime
 
@@ -58,7 +58,7 @@ def opened(say: Callable[[str], None]) -> Iterator[Ground]:
     layout = cgroup.layout()
     with templates.provided(SITE, directory) as name:
         guests = Guests(SITE, name)
-        ground = Ground(SITE, guests, BareRuntime(SITE, runtime.choose(SITE), guests.template_root()))
+        ground = Ground(SITE, guests, BareRuntime(SITE, bare_runtime.path(), guests.template_root()))
         try:
             yield ground
         finally:

@@ -90,7 +90,6 @@ class BareRuntime:
             root=self._place / "tree",
             sys=self._place / "sys",
             cgroup=self._group(name),
-            cgroup_mount="cgroup" if cgroup.layout().mode == "unified" else "cgroup2",
             kept=capabilities.kept(guest.capabilities),
             seccomp=None,
         )

@@ -158,7 +158,7 @@ FORBIDDEN = {
     "make sysfs writable": "mount -o remount,rw /sys",
     "look at the kernel's debug files": "mount -t debugfs none /mnt",
     "make a device node": "mknod /disk b 8 0 && test -b /disk",
-    "see a process of the host": "test -e /proc/2/root",
+    "see a process of the host": "grep --quiet pytes[t] /proc/[0-9]*/cmdline",
     "mount a disk": "mount /dev/vda /mnt",
     "load a module": "test -e /proc/modules && grep -q . /proc/modules",
     "set the clock": "date -s 2001-01-01",

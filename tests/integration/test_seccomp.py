@@ -26,9 +26,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import seccomp
-from ansible_collections.linux.vserver.plugins.module_utils._engine.host import probe as host
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import capability
-from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from . import bare_runtime
 
 MACHINE = platform.machine()
 X86 = pytest.mark.skipif(MACHINE != "x86_64", reason="other ABIs of x86-64")
@@ -170,9 +170,7 @@ class Containers:
 
 @pytest.fixture(scope="module")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Containers:
-    chosen = host.preferred(host.runtimes(Site()))
-    assert chosen is not None
-    return Containers(chosen.path, tmp_path_factory.mktemp("seccomp"))
+    return Containers(bare_runtime.path(), tmp_path_factory.mktemp("seccomp"))
 
 
 def named(expected: list[int]) -> list[str]:

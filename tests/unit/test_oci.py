@@ -16,7 +16,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.model import
 
 def config_of(guest: Guest) -> dict:  # type: ignore[type-arg]
     group = "vserver/web1/guest"
-    return oci.config(guest, Path("/r"), Path("/s"), group, "cgroup2", ["CAP_CHOWN"], {"x": 1}, user=Path("/u"))
+    return oci.config(guest, Path("/r"), Path("/s"), group, ["CAP_CHOWN"], {"x": 1}, user=Path("/u"))
 
 
 def test_a_guest_has_every_namespace_but_the_network() -> None:
@@ -85,7 +85,7 @@ def test_layouts() -> None:
 
 def test_a_spectator_has_the_hosts_processes_and_groups_read_only() -> None:
     guest = Guest("web1", context=Context(xid=100, init=("/a",), spectator=True))
-    config = oci.config(guest, Path("/r"), Path("/s"), "vserver/web1/guest", "cgroup2", [], None, seen=Path("/seen"))
+    config = oci.config(guest, Path("/r"), Path("/s"), "vserver/web1/guest", [], None, seen=Path("/seen"))
     kinds = {namespace["type"] for namespace in config["linux"]["namespaces"]}
     assert kinds == {"mount", "ipc", "uts", "user"} and config["linux"]["uidMappings"]
     mounts = {mount["destination"]: mount for mount in config["mounts"]}

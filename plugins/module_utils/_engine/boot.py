@@ -14,7 +14,7 @@ from . import faults, files, host_addresses, launch, oci, proc_view, running, ru
 from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
 from .host import lxcfs
-from .kernel import cgroup, cgroup_processes, process
+from .kernel import cgroup, cgroup_processes, cgroup_v1, process
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -29,7 +29,7 @@ def require_bootable(site: Site, name: str) -> tuple[Guest, str]:
     if root.observe(site, guest, None) is None:
         raise InvalidInput(f"start guest {name}", why="it has no root", remedy="Clone it from a template first.")
     binding.require_tight(guest)
-    return guest, runtime.choose(site)
+    return guest, runtime.choose(site, guest.context.user_namespace)
 
 
 def prepare(site: Site) -> None:
@@ -74,6 +74,7 @@ def boot(
             cgroup.create(layout, "bound/guest", inside=site.unit_cgroup(guest.name))
         else:
             cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/guest")
+        cgroup_v1.create(layout, running.inner_cgroup(site, guest.name))
     except OSError as error:
         raise VserverError(f"make the cgroup of guest {guest.name}", why=error.strerror) from error
     faults.reached("start:cgroup-made")
@@ -82,7 +83,7 @@ def boot(
     host_addresses.up(site, guest)
     binding.permit(guest)
     faults.reached("start:addresses-up")
-    _write_bundle(site, guest, layout)
+    _write_bundle(site, guest)
     faults.reached("start:bundle-written")
     spectator = guest.context.spectator
     shows = None if spectator else lxcfs.answering(site)
@@ -126,15 +127,13 @@ def create_process(site: Site, guest: Guest, path: str, own_time: bool, *, tried
     return launch.create(site, guest, path, own_time)
 
 
-def _write_bundle(site: Site, guest: Guest, layout: cgroup.Layout) -> None:
+def _write_bundle(site: Site, guest: Guest) -> None:
     bundle = site.bundle(guest.name)
     config = oci.config(
         guest,
         root=bundle / "root",
         sys=bundle / "sys",
         cgroup=running.inner_cgroup(site, guest.name),
-        # A runtime mounts "cgroup" as what the host has; on a hybrid host the guest still gets the v2 tree alone.
-        cgroup_mount="cgroup" if layout.mode == "unified" else "cgroup2",
         kept=capabilities.of(guest),
         seccomp=seccomp.profile(os.uname().machine),
         seen=bundle,

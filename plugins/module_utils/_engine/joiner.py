@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from . import accounts
-from .kernel import capability, cgroup, keyring, landlock, namespace, process, seccomp_filter, terminal
+from .kernel import capability, cgroup, cgroup_v1, keyring, landlock, namespace, process, seccomp_filter, terminal
 from .running import Running
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def join(entry: Entry, streams: Mapping[int, int], send: int, channel: Channel |
     """Become one of the guest's, fork the command, and tell its pid."""
     try:
         _leave_behind(entry, streams, {send, entry.process} | ({channel.fileno()} if channel else set()))
-        cgroup.join(entry.layout, entry.group, entry.now.pid)  # wholly, and before any socket is made
+        cgroup_v1.enter(entry.layout, entry.group)
+        cgroup.join(entry.layout, entry.group, entry.now.pid)  # before any socket is made
         keyring.leave_session()
         for name, pair in entry.now.guest.limits.rlimits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), pair)  # while a hard limit may still rise

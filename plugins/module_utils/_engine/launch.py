@@ -16,11 +16,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import runtime
+from . import running, runtime
 from .errors import ToolFailed, VserverError
 from .facets import root
 from .host import filesystem
-from .kernel import cgroup, landlock, mount, namespace, openat2
+from .kernel import cgroup, cgroup_v1, landlock, mount, namespace, openat2
 from .model import ID_COUNT, Guest
 from .site import Site
 
@@ -65,6 +65,8 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
                     # A kernel without shows the host's uptime, which guest_info tells.
                     with contextlib.suppress(OSError):
                         namespace.begin_time()
+                cgroup_v1.enter(cgroup.layout(), running.inner_cgroup(site, guest.name))
+                cgroup_v1.hide(cgroup.layout())
                 # Last: whoever is in a Landlock domain may be kept from mounting.
                 landlock.scope(signals=guest.context.spectator)
                 os.execv(argv[0], argv)

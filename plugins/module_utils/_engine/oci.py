@@ -54,7 +54,6 @@ def config(
     root: Path,
     sys: Path,
     cgroup: str,
-    cgroup_mount: str,
     kept: Sequence[str],
     seccomp: Mapping[str, Any] | None,
     seen: Path | None = None,
@@ -63,7 +62,7 @@ def config(
     """Return ``guest``'s config.json (pure).
 
     * root: where its root file system is mounted, sys: a bind of the host's sysfs, both as the launcher sees them
-    * cgroup: the guest's group below the top of every hierarchy, cgroup_mount: file system type of its view
+    * cgroup: the guest's group below the top of the v2 tree, which is all that the runtime sees of control groups
     * kept: the capabilities it keeps
     * seen: directory with ``proc`` and ``cgroup`` of the host, read-only, for a spectator
     * user: a bind of the user namespace to join; None: the runtime makes one, whose owner is the host's root
@@ -90,7 +89,7 @@ def config(
         "ociVersion": "1.0.2",
         "hostname": guest.hostname,
         "root": {"path": str(root)},
-        "mounts": _mounts(sys, cgroup_mount, seen if guest.context.spectator else None),
+        "mounts": _mounts(sys, seen if guest.context.spectator else None),
         "process": {
             "terminal": False,
             "user": {"uid": 0, "gid": 0, "umask": 0o022},
@@ -113,7 +112,7 @@ def _unsigned(limit: int) -> int:
     return _INFINITY if limit == -1 else limit
 
 
-def _mounts(sys: Path, cgroup_mount: str, seen: Path | None) -> list[dict[str, Any]]:
+def _mounts(sys: Path, seen: Path | None) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
     readonly = ["bind", "ro", *quiet]
     table: tuple[tuple[str, str, str, list[str]], ...] = (
@@ -124,7 +123,7 @@ def _mounts(sys: Path, cgroup_mount: str, seen: Path | None) -> list[dict[str, A
         ("/dev/mqueue", "mqueue", "mqueue", quiet),
         # The network devices in it are the host's, like the stack; a sysfs of its own needs a network namespace.
         ("/sys", "none", str(sys), readonly),
-        ("/sys/fs/cgroup", cgroup_mount, "cgroup", quiet)
+        ("/sys/fs/cgroup", "cgroup", "cgroup", quiet)
         if seen is None
         else ("/sys/fs/cgroup", "none", str(seen / "cgroup"), readonly),
         ("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),

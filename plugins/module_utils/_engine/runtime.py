@@ -18,23 +18,24 @@ from .host.facts import errors_in_log
 from .kernel import fifo, namespace
 from .site import Site
 
-_CHOICE = ".runtime.json"
+#: For guests with a user namespace, and without one, for whom a runtime forbids devices: not all can on every host.
+_CHOICE, _CHOICE_WITHOUT = ".runtime.json", ".runtime-without-user-namespace.json"
 _TIMEOUT = 60.0
 
 
-def choose(site: Site) -> str:
+def choose(site: Site, user_namespace: bool = True) -> str:
     """The path of the runtime to use: crun where it can run, else runc.
 
-    Found by really running a container, and remembered until the host reboots or a runtime's file changes.
-    Raises :class:`Unsupported` with each runtime's own words when none can run.
+    Found by really running a container, with a user namespace or without, and remembered until the host reboots or a
+    runtime's file changes. Raises :class:`Unsupported` with each runtime's own words when none can run.
     """
-    memory = site.run / _CHOICE
+    memory = site.run / (_CHOICE if user_namespace else _CHOICE_WITHOUT)
     stamps = {path: [os.stat(path).st_mtime_ns, os.stat(path).st_ino] for path in host_runtimes.runtime_paths()}
     with contextlib.suppress(FileNotFoundError, VserverError):
         known = files.read_json(memory)
         if known["stamps"] == stamps and known["choice"] in stamps:
             return str(known["choice"])
-    found = host_runtimes.runtimes(site)
+    found = host_runtimes.runtimes(site, user_namespace)
     choice = host_runtimes.preferred(found)
     if choice is None:
         reasons = (

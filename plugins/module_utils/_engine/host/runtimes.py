@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import oci, seccomp
-from ..kernel import cgroup, mount, namespace
+from ..kernel import cgroup, cgroup_v1, mount, namespace
 from ..model import ID_COUNT, XID_MAX, Context, Guest
 from ..site import Site
 from .facts import Runtime, errors_in_log, first_version
@@ -47,14 +47,14 @@ def runtime_paths() -> list[str]:
     return [path for path in (shutil.which(name, path=SEARCH) for name in NAMES) if path is not None]
 
 
-def runtimes(site: Site) -> tuple[Runtime, ...]:
-    """The installed runtimes, each tried out, the preferred first."""
-    return begin_runtimes(site)()
+def runtimes(site: Site, user_namespace: bool = True) -> tuple[Runtime, ...]:
+    """The installed runtimes, each tried out by a container with a user namespace or without, the preferred first."""
+    return begin_runtimes(site, user_namespace)()
 
 
-def begin_runtimes(site: Site) -> Callable[[], tuple[Runtime, ...]]:
+def begin_runtimes(site: Site, user_namespace: bool = True) -> Callable[[], tuple[Runtime, ...]]:
     """Start trying all installed runtimes at once; the returned function waits for them and must be called."""
-    trials = [(path, begin(functools.partial(_examine, site, path))) for path in runtime_paths()]
+    trials = [(path, begin(functools.partial(_examine, site, path, user_namespace))) for path in runtime_paths()]
     return lambda: tuple(_verdict(path, finish) for path, finish in trials)
 
 
@@ -86,7 +86,7 @@ def executable(machine: str) -> bytes:
     return header + segment + code
 
 
-def _examine(site: Site, path: str) -> str:
+def _examine(site: Site, path: str, user_namespace: bool) -> str:
     """Return the runtime's version and why it cannot run a container, as JSON; an empty reason when it can."""
     answer = subprocess.run(
         [path, "--version"],
@@ -96,10 +96,10 @@ def _examine(site: Site, path: str) -> str:
         timeout=_PATIENCE,
         check=False,
     )
-    return json.dumps([first_version(answer.stdout), _try(site, path)])
+    return json.dumps([first_version(answer.stdout), _try(site, path, user_namespace)])
 
 
-def _try(site: Site, path: str) -> str:
+def _try(site: Site, path: str, user_namespace: bool) -> str:
     """Run a container; return why it did not, in the runtime's words, empty when it did."""
     layout = cgroup.layout()
     # Beside site.run and not in it: a guest's root has to get there, and the mode of site.run may not be set yet.
@@ -107,14 +107,14 @@ def _try(site: Site, path: str) -> str:
         # Without the dot: crun names a keyring after the container, and the kernel reserves that beginning.
         name = place.name.lstrip(".")
         try:
-            return in_child(lambda: _run(place, name, path, layout))
+            return in_child(lambda: _run(place, name, path, layout, user_namespace))
         finally:
             # The runtime has done it, unless it was killed.
             with contextlib.suppress(OSError):
                 cgroup.remove(layout, name)
 
 
-def _run(place: Path, name: str, path: str, layout: cgroup.Layout) -> str:
+def _run(place: Path, name: str, path: str, layout: cgroup.Layout, user_namespace: bool) -> str:
     namespace.unshare(namespace.CLONE_NEWNS)
     mount.make_private()
     mount.mount("tmpfs", place, "tmpfs", options="mode=0711")
@@ -128,7 +128,7 @@ def _run(place: Path, name: str, path: str, layout: cgroup.Layout) -> str:
         return f"linux.vserver does not know {platform.machine()}"
     (root / "exit").write_bytes(program)
     (root / "exit").chmod(0o755)
-    guest = Guest("probe", context=Context(xid=XID_MAX, init=("/exit",)))
+    guest = Guest("probe", context=Context(xid=XID_MAX, init=("/exit",), user_namespace=user_namespace))
     os.chown(root, guest.base_id, guest.base_id)
     user = place / "user"
     user.touch()
@@ -138,12 +138,12 @@ def _run(place: Path, name: str, path: str, layout: cgroup.Layout) -> str:
         root,
         sys,
         cgroup=name,
-        cgroup_mount="cgroup" if layout.mode == "unified" else "cgroup2",
         kept=("CAP_KILL",),
         seccomp=seccomp.profile(platform.machine()),
         user=user,
     )
     (place / "config.json").write_text(json.dumps(config))
+    cgroup_v1.hide(layout)
     logging = ("--log", str(log), "--log-format", "json")
     result = subprocess.run(
         [path, "--root", str(place / "state"), *logging, "run", "--bundle", str(place), name],

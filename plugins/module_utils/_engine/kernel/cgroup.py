@@ -146,14 +146,11 @@ def _descend(path: Path, parts: Sequence[str]) -> Path:
 
 
 def join(where: Layout, group: str, pid: int) -> None:
-    """Move the calling process where ``pid`` is, which is in ``group`` or below it, in every hierarchy.
+    """Move the calling process where ``pid`` is in the v2 tree, which is in ``group`` or below it.
 
     Below it because a v2 group that has handed controllers on to its children holds no processes itself (EBUSY), as
-    under a systemd. The caller has one thread. Raises OSError when ``pid`` keeps moving, or is elsewhere.
+    under a systemd. Raises OSError when ``pid`` keeps moving, or is elsewhere.
     """
-    for path in hierarchies(where, group):
-        if path != where.tree / group:
-            (path / "tasks").write_text("0")  # the caller alone: cgroup.procs waits for all readers (RCU)
     for last in (False,) * 20 + (True,):
         current = of_process(pid)
         if not f"{current}/".startswith(f"/{group}/"):

@@ -1,0 +1,52 @@
+# Copyright (c) 2026 linux.vserver contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guest is the same with every OCI runtime, whatever control groups the host has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, runtime
+from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
+
+from .guests import Guests, eventually
+
+#: Forks until it is refused, at most a hundred times, and says how many children it had.
+FORKS = "n=0; while [ $n -lt 100 ] && (sleep 60 & ) 2>/dev/null; do n=$((n+1)); done; echo $n"
+
+
+@pytest.mark.parametrize("name", runtimes.NAMES)
+def test_a_guest_boots_is_limited_reboots_and_leaves_nothing(
+    name: str, guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = (path for path in runtimes.runtime_paths() if Path(path).name == name)
+    monkeypatch.setattr(runtime, "choose", lambda *_asked: path)
+    first = guests.start("anywhere", limits={"processes": "60", "cpuset": "0"})
+    guests.wait_booted("anywhere")
+    in_all_hierarchies(site, first["pid"], path)
+    assert int(guests.run("anywhere", "sh", "-c", FORKS)) < 60
+    assert guests.run("anywhere", "nproc") == "1"
+    assert guests.run("anywhere", "stat", "--file-system", "--format=%T", "/sys/fs/cgroup") == "cgroup2fs"
+    guests.run("anywhere", "pkill", "sleep")
+
+    guests.run("anywhere", "systemctl", "--no-block", "reboot")
+    eventually(lambda: info.guest(site, "anywhere")["pid"] not in (None, first["pid"]), "the guest did not reboot")
+    in_all_hierarchies(site, info.guest(site, "anywhere")["pid"], path)
+    lifecycle.set_state(site, "anywhere", "stopped", {"timeout": 5})
+    assert not guests.traces("anywhere")
+
+
+def in_all_hierarchies(site: Site, pid: int, path: str) -> None:
+    now = running.read(site, "anywhere")
+    assert now is not None and (now.pid, now.runtime) == (pid, path)
+    inner = running.inner_cgroup(site, "anywhere")
+    assert len(cgroup.hierarchies(cgroup.layout(), inner)) == len(cgroup.layout().tops)
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    # One that is not mounted has no group of ours; systemd of the guest is in one of its own below ours.
+    places = {line.split(":", 2)[2] for line in lines if line.split(":", 2)[2] != "/"}
+    assert all(f"{place}/".startswith(f"/{inner}/") for place in places) and len(places) in (1, 2), lines
