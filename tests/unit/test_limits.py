@@ -110,6 +110,7 @@ def test_a_list_of_processors_is_read_as_it_is_written(found: set[int]) -> None:
         ({"cpuset": "a"}, "not a list of processors"),
         ({"cpuset": "0-99999999"}, "not a list of processors"),
         ({"processes": 0}, "processes 0 is too small"),
+        ({"processes": 1_000_000_000}, "processes 1000000000 is too large. Write at most 9 digits"),
         ({"io": [{"device": "/dev/sda"}]}, "limits nothing of device /dev/sda"),
         ({"io": [{"device": "sda", "read": "1M"}]}, "names device 'sda'"),
         ({"io": [{"device": "/dev/../etc/passwd", "read": "1M"}]}, "names device"),

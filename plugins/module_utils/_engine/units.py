@@ -12,6 +12,9 @@ from .errors import InvalidInput
 _UNITS = {"": 1, **{letter: 1 << (10 * (power + 1)) for power, letter in enumerate("KMGTPE")}}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTPE]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
+#: What the kernel takes as a count fits into 32 bits where it is least.
+_COUNT_DIGITS = 9
+
 
 def parse_bytes(option: str, value: int | str) -> int:
     """``536870912``, ``512M``, ``1.5G``, ``512MiB`` → bytes (pure). K, M, G, T, P, E are powers of 1024."""
@@ -55,6 +58,8 @@ def parse_number(option: str, value: float | str) -> float:
 def parse_count(option: str, value: int | str) -> int:
     """``100`` → 100 (pure)."""
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if not (text.isascii() and text.isdigit()):
         raise InvalidInput(f"{option} {value!r} is not a whole number", remedy="Write a number such as 100.")
+    if len(text) > _COUNT_DIGITS:
+        raise InvalidInput(f"{option} {value!r} is too large", remedy=f"Write at most {_COUNT_DIGITS} digits.")
     return int(text)
