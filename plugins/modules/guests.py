@@ -244,15 +244,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-guests:
-  description:
-    - The guests as they stand after the change, in the shape of RV(linux.vserver.guest_info#module:guests), but without
-      C(disk_bytes) and C(disk_shared_bytes). In check mode, as they stand.
-  returned: always
-  type: list
-  elements: dict
 results:
-  description: What became of each guest, in the order of the list, then those that were purged.
+  description:
+    - What became of each guest, in the order of the list, then those that were purged.
+    - What they are now is told by M(linux.vserver.guest_info).
   returned: always
   type: list
   elements: dict

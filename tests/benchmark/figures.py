@@ -17,7 +17,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import lifec
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import binding, root
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
 
-from ..integration.guests import SLEEP
+from ..integration.guests import SLEEP, become
 from . import connection, fleets, molecule, rivals
 from .catalogue import CROWD
 from .ground import Ground
@@ -96,7 +96,7 @@ def boot(ground: Ground, rounds: int, say: Say) -> Values:
     def ours() -> float:
         watch = Stopwatch()
         with watch.running():
-            _wait_booted(lifecycle.set_state(ground.site, "boot", "started", {}).subject["pid"])
+            _wait_booted(become(ground.site, "boot")["pid"])
         lifecycle.set_state(ground.site, "boot", "stopped", {})
         return watch.milliseconds
 

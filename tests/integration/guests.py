@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import enter, lifecycle, running, runtime, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine import (
+    enter,
+    info,
+    lifecycle,
+    running,
+    runtime,
+    store,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, process
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -45,6 +52,12 @@ def eventually(condition: Callable[[], Any], otherwise: str, patience: float = P
     while not condition():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
+
+
+def become(site: Site, name: str, state: str = "started") -> dict[str, Any]:
+    """Bring a guest to ``state``; returns what ``guest_info`` says of it then."""
+    lifecycle.set_state(site, name, state, {})
+    return info.guest(site, name)
 
 
 @dataclass
@@ -77,7 +90,7 @@ class Guests:
     def start(self, name: str, **settings: Any) -> dict[str, Any]:
         """Define and start a guest; returns what ``guest_info`` says of it."""
         self.define(name, **settings)
-        return lifecycle.set_state(self.site, name, "started", {}).subject
+        return become(self.site, name)
 
     def exec(self, name: str, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a running guest. It must not outlast :data:`TIMEOUT` seconds."""

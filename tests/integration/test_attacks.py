@@ -28,7 +28,6 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.policy import loopback_addresses
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import landlock
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -36,7 +35,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 from . import templates
 from .attacker import open_abstract_services
 from .attacks import FAMILIES, TABLE, Attack
-from .guests import Guests, eventually
+from .guests import Guests, become, eventually
 from .packets import Sniffer
 from .remote_attacker import ATTACKER, RemoteAttacker
 
@@ -308,7 +307,7 @@ def world(site: Site, network: None) -> Iterator[World]:
             place = "/run/attacker"
             guests.define(name, addresses=addresses, init=["/usr/bin/python3", "/attacker.py", "init", place, name])
             (site.guest(name) / "root/upper/attacker.py").write_text(ATTACKER.read_text())
-            subject = lifecycle.set_state(site, name, "started", {}).subject
+            subject = become(site, name)
             loopback4, loopback6 = map(str, loopback_addresses(subject["xid"]))
             names.update({f"LOOPBACK_{name.upper()}": loopback4, f"LOOPBACK_{name.upper()}6": loopback6})
             eventually(lambda: guests.exec(name, "test", "-S", place).returncode == 0, f"{name} does not start")  # noqa: B023

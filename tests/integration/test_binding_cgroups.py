@@ -22,7 +22,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.sysca
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 
 ADDRESS, FOREIGN = "127.0.94.2", "192.0.2.94"
 IP_FREEBIND = 15  # without programs, every address can be bound to
@@ -98,7 +98,7 @@ def test_a_socket_that_outlives_the_guest_stays_bound_and_the_next_start_is_whol
         dying = dict(line.split() for line in (outer.parent / "cgroup.stat").read_text().splitlines())
         assert int(dying["nr_dying_descendants"]) >= 1, "the socket keeps no cgroup, so this test shows nothing"
         assert refused(FOREIGN), "a socket is free once its guest has stopped"
-        again = lifecycle.set_state(site, "outlived", "started", {}).subject
+        again = become(site, "outlived")
         assert outer.stat().st_ino != former
         assert again["binding"]["programs"] == every
         bind = (

@@ -19,7 +19,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.site import 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.template import catalog, spec
 
 from . import templates
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 
 ADDRESS = "198.51.100.30"
 
@@ -119,7 +119,7 @@ def test_stop(guests: Guests, site: Site, tmp_path: Path, init: tuple[str, ...] 
         assert (site.guest("crash") / "root/upper/data").read_text() == "precious\n"
 
     def running() -> None:
-        assert lifecycle.set_state(site, "crash", "started", {}).subject["state"] == "running"
+        assert become(site, "crash")["state"] == "running"
 
     guests.define("crash", init=init, addresses=[ADDRESS])
     (site.guest("crash") / "root/upper/data").write_text("precious\n")

@@ -30,7 +30,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.syscall import prctl
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 
 #: A process of its own that does what a command line does: site, options, guest, command.
 PROGRAM = """
@@ -85,7 +85,7 @@ def test_it_is_confined_as_process_1_is(guests: Guests, site: Site, profile: str
     guests.define("inside", init=SLEEP, user_namespace=user_namespace)
     lifecycle.configure(site, "inside", "capabilities", {"profile": profile})
     lifecycle.configure(site, "inside", "limits", {"rlimits": {"nofile": {"soft": 100, "hard": 200}}})
-    pid = lifecycle.set_state(site, "inside", "started", {}).subject["pid"]
+    pid = become(site, "inside")["pid"]
     result = guests.run("inside", "sh", "-c", "cat /proc/self/status; ulimit -Sn; ulimit -Hn; umask; pwd")
     *lines, soft, hard, umask, directory = result.splitlines()
     status = {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}

@@ -26,7 +26,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from . import templates
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 from .systemd_host import SystemdHost, booted, tiny_guest
 from .test_guest_unit import POWER
 
@@ -182,7 +182,7 @@ def test_a_guest_that_ends_by_itself_is_told_how(guests: Guests, site: Site, jou
             end_with(guests, name, status)
             assert watch.line() == f"guest {name}: {words}"
             assert journald.told(name) == kind
-        pid = lifecycle.set_state(site, "shot", "started", {}).subject["pid"]
+        pid = become(site, "shot")["pid"]
         assert watch.line() == "guest shot: started"
         os.kill(pid, signal.SIGKILL)
         assert watch.line() == "guest shot: its init ended unexpectedly, killed by SIGKILL"

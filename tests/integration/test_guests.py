@@ -49,18 +49,20 @@ def test_four_calls_of_a_list(guests: Guests, site: Site) -> None:
     assert not [result.error for answer in answers for result in answer if result.error]
     assert [[result.outcome.changed for result in answer] for answer in answers] == [[True] * 3] * 2 + [[False] * 3] * 2
     assert [result.outcome.after.keys() for result in answers[0]] == [r.outcome.after.keys() for r in answers[1]]
-    assert [result.outcome.subject["state"] for result in answers[2]] == ["running", "stopped", "frozen"]
-    xids = {result.outcome.subject["xid"] for result in answers[2]}
-    assert len(xids) == 3
+    told = info.guests(site, [each.name for each in wishes])
+    assert [guest["state"] for guest in told] == ["running", "stopped", "frozen"]
+    assert len({guest["xid"] for guest in told}) == 3
 
 
 def test_one_restart_for_all_that_needs_it(guests: Guests, site: Site) -> None:
-    first = lifecycle.bring(site, wish(guests, "once")).subject["pid"]
+    lifecycle.bring(site, wish(guests, "once"))
+    first = info.guest(site, "once")["pid"]
     asked = wish(guests, "once", restart=True, capabilities={"drop": ["kill"]}, context={"xid": 4800})
     foretold = lifecycle.bring(site, asked, check=True)
     assert foretold.changed and info.guest(site, "once")["pid"] == first
-    outcome = lifecycle.bring(site, asked)
-    assert outcome.subject["pid"] != first and outcome.subject["xid"] == 4800 and not outcome.restart_required
+    assert not lifecycle.bring(site, asked).restart_required
+    now = info.guest(site, "once")
+    assert now["pid"] != first and now["xid"] == 4800
     assert not lifecycle.bring(site, asked).changed
 
 
@@ -77,7 +79,8 @@ def test_check_mode_foretells_the_restart_that_the_call_makes_necessary(guests: 
             assert bool(outcome.restart_required) is not restart
             assert (outcome.changed, outcome.before, outcome.after) == (alone.changed, alone.before, alone.after)
             if check:
-                assert outcome.subject == {**before, "memory_bytes": outcome.subject["memory_bytes"]}
+                standing = info.guest(site, "foretold")
+                assert standing == {**before, "memory_bytes": standing["memory_bytes"]}
     for state in ("restarted", "stopped"):
         weaker = wish(guests, "foretold", state, capabilities={"drop": []})
         assert not lifecycle.bring(site, weaker, check=True).restart_required
@@ -230,7 +233,7 @@ def test_guests_as_a_task(run: Ansible) -> None:
     first, second, third = run.tasks(calls, calls, {**calls, "check_mode": True})
     assert [first["changed"], second["changed"], third["changed"]] == [True, False, False]
     assert [each["after_header"] for each in first["diff"]] == ["guest task0", "guest task1", "guest task2"]
-    assert second["diff"] == [] and [guest["name"] for guest in second["guests"]] == [each["name"] for each in listed]
+    assert second["diff"] == [] and [each["name"] for each in second["results"]] == [each["name"] for each in listed]
     wrong = {"name": "task9", "template": "nosuch", "state": "present"}
     undecided, partly, gone = run.tasks(
         {"linux.vserver.guest": {"name": "task0", "state": "absent"}},

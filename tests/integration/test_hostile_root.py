@@ -20,7 +20,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.errors impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import landlock
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 
 
 def link(target: Path) -> Callable[[Path], None]:
@@ -76,7 +76,7 @@ def test_a_planted_mount_point_is_refused(
     assert not guests.traces("hostile")
     assert info.guest(site, "hostile")["state"] == "stopped"
     (upper / place).unlink()
-    assert lifecycle.set_state(site, "hostile", "started", {}).subject["state"] == "running"
+    assert become(site, "hostile")["state"] == "running"
 
 
 @pytest.mark.parametrize("place", ["etc/hostname", "etc/resolv.conf", "etc/hosts", "etc/mtab", "etc", "tmp", "var"])
@@ -92,7 +92,7 @@ def test_files_the_host_need_not_look_at(
     target = site.guest("hostile") / "root/upper" / place
     target.parent.mkdir(exist_ok=True)
     what(bait)(target)
-    assert lifecycle.set_state(site, "hostile", "started", {}).subject["state"] == "running"
+    assert become(site, "hostile")["state"] == "running"
     assert info.guests(site, ["hostile"])[0]["disk_bytes"] < 1 << 30
     lifecycle.set_state(site, "hostile", "stopped", {})
     assert contents(bait) == before

@@ -119,7 +119,8 @@ def stopped(run: Ansible) -> Iterator[str]:
 @pytest.fixture
 def running(stopped: str) -> dict[str, Any]:
     """A guest that runs, as modules report it."""
-    return dict(lifecycle.set_state(Site(), stopped, "started", {"init": INIT, "timeout": 5}).subject)
+    lifecycle.set_state(Site(), stopped, "started", {"init": INIT, "timeout": 5})
+    return info.guest(Site(), stopped)
 
 
 # ---- what is true, from the kernel

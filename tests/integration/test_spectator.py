@@ -20,7 +20,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel impor
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 from . import onlooker
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 
 SCRIPT = Path(onlooker.__file__).read_text()
 #: Refusals; what is no file of this kernel is neither.
@@ -212,7 +212,7 @@ def test_what_it_needs_is_asked_for(guests: Guests, site: Site) -> None:
     lifecycle.set_state(site, "watcher", "started", {})
     outcome = lifecycle.configure(site, "watcher", "context", {"spectator": True})
     assert outcome.changed and outcome.restart_required
-    told = lifecycle.set_state(site, "watcher", "restarted", {}).subject
+    told = become(site, "watcher", "restarted")
     kept = {"CAP_KILL", "CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_RESOURCE"} & set(told["capabilities"]["bounding"])
     assert not kept
     with pytest.raises(InvalidInput, match="CAP_KILL"):

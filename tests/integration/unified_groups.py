@@ -17,7 +17,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import lifec
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from .guests import SLEEP, Guests, eventually
+from .guests import SLEEP, Guests, become, eventually
 
 #: How long an emulated processor may take to boot a guest, in seconds.
 EMULATED = 240.0
@@ -122,7 +122,7 @@ def test_no_more_processor_than_it_was_given(guests: Guests) -> None:
 
 def test_frozen_is_still_and_goes_on(guests: Guests, site: Site) -> None:
     guests.define("frozen", init=["/bin/sh", "-c", "while :; do echo . >>/ticks; sleep 0.1; done"])
-    pid = lifecycle.set_state(site, "frozen", "started", {}).subject["pid"]
+    pid = become(site, "frozen")["pid"]
     ticks = site.guest("frozen") / "root/upper/ticks"
     eventually(lambda: ticks.exists() and ticks.stat().st_size > 1, "nothing ticks")
     lifecycle.set_state(site, "frozen", "frozen", {})

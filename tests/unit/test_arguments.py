@@ -184,6 +184,8 @@ def lifecycle(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLifecycle]:
     engine = importlib.import_module(f"{COLLECTION}.module_utils._engine")
     monkeypatch.setattr(engine, "lifecycle", fake, raising=False)
     monkeypatch.setitem(sys.modules, f"{COLLECTION}.module_utils._engine.lifecycle", fake)
+    info = importlib.import_module(f"{COLLECTION}.module_utils._engine.info")
+    monkeypatch.setattr(info, "guest", lambda _site, name: {"name": name})
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     yield fake
 
@@ -229,7 +231,7 @@ def test_check_mode_reaches_the_engine(
 
 @pytest.mark.parametrize("diff", [True, False])
 def test_an_outcome_becomes_a_result(diff: bool, lifecycle: FakeLifecycle, capsys: pytest.CaptureFixture[str]) -> None:
-    lifecycle.answer = Outcome(True, {"memory": None}, {"memory": 1}, {"name": "web1"}, ("xid: another",))
+    lifecycle.answer = Outcome(True, {"memory": None}, {"memory": 1}, restart_required=("xid: another",))
     result = run("limits", capsys, {"name": "web1"}, diff=diff)
     expected = {
         "changed": True,

@@ -250,7 +250,8 @@ def test_a_purge_leaves_it_and_says_so(site: Site) -> None:
 
 def test_others_are_configured_one_by_one(site: Site) -> None:
     assert lifecycle.configure(site, "good2", "context", {"hostname": "two"}).changed
-    assert lifecycle.configure(site, "new", "context", {"hostname": "three"}).subject["xid"] == 28675
+    assert lifecycle.configure(site, "new", "context", {"hostname": "three"}).changed
+    assert store.require(site, "new").xid == 28675
     with pytest.raises(VserverError, match="newer"):
         lifecycle.configure(site, "broken", "context", {"hostname": "x"})
 

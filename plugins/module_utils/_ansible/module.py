@@ -58,11 +58,16 @@ def perform(
     subject: str | Callable[[dict[str, Any]], str] = "guest",
 ) -> None:
     """What :func:`change` does with a module whose arguments have been read."""
-    outcome: Outcome = _guarded(module, lambda: operate(Site(), dict(module.params), module.check_mode))
-    about = subject if isinstance(subject, str) else subject(module.params)
+    site, about = Site(), subject if isinstance(subject, str) else subject(module.params)
+
+    def done() -> tuple[Outcome, dict[str, Any]]:
+        outcome = operate(site, dict(module.params), module.check_mode)
+        return outcome, engine.load("info").guest(site, module.params["name"]) if about == "guest" else outcome.subject
+
+    outcome, told = _guarded(module, done)
     for text in (*outcome.warnings, *(_another_program(module) if about == "guest" else ())):
         module.warn(text)
-    result: dict[str, Any] = {"changed": outcome.changed, about: outcome.subject}
+    result: dict[str, Any] = {"changed": outcome.changed, about: told}
     if about in ("guest", "service", "engine"):
         result["restart_required"] = bool(outcome.restart_required)
         result["restart_reasons"] = list(outcome.restart_required)
@@ -128,7 +133,6 @@ def change_all(
     answer: dict[str, Any] = {
         "changed": any(each.outcome.changed for each in results),
         "restart_required": any(each.outcome.restart_required for each in results),
-        "guests": [each.outcome.subject for each in results if each.outcome.subject],
         "results": [_result(each) for each in results],
         # Without what nobody gave, which for each guest is most, and which the controller would have to look at.
         "invocation": {"module_args": _given(module.params)},

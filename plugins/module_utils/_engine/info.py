@@ -74,12 +74,7 @@ def guest(site: Site, name: str) -> dict[str, Any]:
     if record is None:
         return {}
     now = running.read(site, name)
-    return report(site, record, now, restart_reasons(now, compare(record, observe(site, record, now))))
-
-
-def report(site: Site, record: Guest, now: Running | None, reasons: tuple[str, ...]) -> dict[str, Any]:
-    """What :func:`guest` says, of one whose record, run and reasons for a restart are known."""
-    name = record.name
+    reasons = restart_reasons(now, compare(record, observe(site, record, now)))
     context = section(record.context)
     context.pop("xid")
     return {

@@ -111,8 +111,7 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
     """Make true what has been recorded, and then the state."""
     name, guest = wish.name, noted.guest
     now = running.read(site, name)
-    observed = info.observe(site, guest, now)
-    differing = info.compare(guest, observed)
+    differing = info.compare(guest, info.observe(site, guest, now))
     drift = _drift(site, wish, guest, differing, check)
     changes = {change.option: change for change in (*drift, *_defined(noted))}
     changed = noted.before is None or bool(changes)
@@ -134,16 +133,10 @@ def _become(site: Site, wish: Wish, noted: Noted, lock: int, check: bool) -> Out
         warnings = (*warnings, *power.in_the_way(site, guest))
         if not check:
             power.stop(site, name, lock)
-            now = power.start(site, name, lock)
+            power.start(site, name, lock)
         changed, reasons = True, ()
         before, after = {**before, "restarted": False}, {**after, "restarted": True}
-    if not check:
-        return Outcome(changed, before, after, info.report(site, guest, now, reasons), reasons, warnings)
-    if noted.before is None:
-        return Outcome(changed, before, after, {}, reasons, warnings)
-    differed = differing if noted.before == guest else info.compare(noted.before, observed)
-    standing = info.report(site, noted.before, now, info.restart_reasons(now, differed))
-    return Outcome(changed, before, after, standing, reasons, warnings)
+    return Outcome(changed, before, after, restart_required=reasons, warnings=warnings)
 
 
 def kill(site: Site, name: str) -> None:

@@ -17,8 +17,8 @@ class Outcome:
 
     * changed: something on the host was (check mode: would be) changed
     * before, after: only the settings that differ, by option name
-    * subject: the guest or template as ``guest_info`` or ``template`` reports it, after the change (check mode: as it
-      stands); empty when it does not exist
+    * subject: the template, service, units or engine as their module reports them, after the change (check mode: as
+      they stand); empty when there is none, and of a guest, of whom :func:`.info.guest` tells who asks
     * restart_required: why a running guest must be restarted before all of its settings are in force
     * warnings: what works other than one may think, a text each, with the remedy
     """

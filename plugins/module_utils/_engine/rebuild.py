@@ -69,9 +69,7 @@ def rebuild(
         if wanted == present:
             if not check:
                 _as_before(site, name, was, lock)
-            if was == now:
-                return Outcome(False, subject=info.guest(site, name))
-            return Outcome(True, {"state": now}, {"state": was}, info.guest(site, name))
+            return Outcome(False) if was == now else Outcome(True, {"state": now}, {"state": was})
         warnings: tuple[str, ...] = ()
         if now != "stopped" and not restart:
             remedy = "Stop it first, or allow its restart."
@@ -80,7 +78,7 @@ def rebuild(
         if not check:
             _replace(site, guest, present, wanted, data, lock, was)
         before, after = {"root": info.section(present)}, {"root": info.section(wanted)}
-        return Outcome(True, before, after, info.guest(site, name), warnings=warnings)
+        return Outcome(True, before, after, warnings=warnings)
 
 
 def _wanted(site: Site, present: Root, template: str, version: str | None) -> Root:
