@@ -10,6 +10,7 @@ import ipaddress
 
 from .chbind.policy import ADDRESSES_MAX, Interface
 from .errors import InvalidInput
+from .model import address_of
 
 _HOST_LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
@@ -38,7 +39,7 @@ def parse(texts: tuple[str, ...], prefix: int | None = None) -> tuple[str, ...]:
                 raise InvalidInput(f"address {host} is given twice", remedy="Give each address once.")
             parsed[str(host)] = str(own)
     for version in (4, 6):
-        count = sum(ipaddress.ip_interface(text).version == version for text in parsed.values())
+        count = sum(address_of(text).version == version for text in parsed.values())
         if count > ADDRESSES_MAX:
             raise InvalidInput(
                 f"{count} addresses of IPv{version} are too many",

@@ -9,12 +9,11 @@ Services of the host that are bound to addresses are among the others.
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Iterable, Mapping
 
 from .chbind.policy import loopback_addresses
 from .errors import Conflict, VserverError
-from .model import Binding, Guest
+from .model import Binding, Guest, address_of
 from .service import Service
 
 
@@ -31,7 +30,7 @@ def held(guest: Guest) -> frozenset[str]:
 @functools.lru_cache(maxsize=4096)
 def plain(binding: Binding) -> frozenset[str]:
     """The binding's addresses without their prefixes (pure)."""
-    return frozenset(str(ipaddress.ip_interface(text).ip) for text in binding.addresses)
+    return frozenset(str(address_of(text).ip) for text in binding.addresses)
 
 
 def taken_from(guest: Guest, other: Binding) -> frozenset[str]:
@@ -40,9 +39,14 @@ def taken_from(guest: Guest, other: Binding) -> frozenset[str]:
     return plain(other) & (_private(guest) if both_share else held(guest))
 
 
-def _private(guest: Guest) -> set[str]:
+def _private(guest: Guest) -> frozenset[str]:
     """The guest's private loopback addresses (pure)."""
-    return {str(private) for private in loopback_addresses(guest.xid)}
+    return _loopbacks(guest.xid)
+
+
+@functools.lru_cache(maxsize=4096)
+def _loopbacks(xid: int) -> frozenset[str]:
+    return frozenset(str(private) for private in loopback_addresses(xid))
 
 
 def refuse_taken(guest: Guest, others: Iterable[Guest], services: Iterable[Service]) -> None:

@@ -21,7 +21,7 @@ from . import faults, files, shared_addresses
 from .chbind.policy import loopback_addresses
 from .errors import Conflict, VserverError
 from .kernel import address, announce, process
-from .model import Guest
+from .model import Guest, address_of
 from .site import Site
 
 #: Local as a whole, on no particular interface.
@@ -62,7 +62,7 @@ def up(site: Site, guest: Guest) -> None:
     faults.reached("start:addresses-noted")
     for text, interface in missing.items():
         try:
-            address.add(interface, ipaddress.ip_interface(text))
+            address.add(interface, address_of(text))
         except OSError as error:
             raise VserverError(
                 f"start guest {guest.name}",
@@ -107,7 +107,7 @@ def _by_ethernet(added: Mapping[str, str]) -> dict[str, list[announce.IP]]:
     found: dict[str, list[announce.IP]] = {}
     for text, interface in added.items():
         if interface in found or announce.hardware_address(interface) is not None:
-            found.setdefault(interface, []).append(ipaddress.ip_interface(text).ip)
+            found.setdefault(interface, []).append(address_of(text).ip)
     return found
 
 
@@ -128,7 +128,7 @@ def _note(site: Site, guest: Guest, missing: dict[str, str]) -> dict[str, str]:
 
 def lost(guest: Guest) -> dict[str, str]:
     """The guest's own addresses that are not local on this host → the interface each belongs on."""
-    known = {text: ipaddress.ip_interface(text) for text in guest.binding.addresses}
+    known = {text: address_of(text) for text in guest.binding.addresses}
     missing = {text: own for text, own in known.items() if own.ip not in _LOOPBACK and not address.is_own(own.ip)}
     if guest.binding.interface is not None:
         return dict.fromkeys(missing, guest.binding.interface)
@@ -164,7 +164,7 @@ def down(site: Site, name: str, keep: Sequence[str] = ()) -> None:
 def _remove(name: str, leaving: Mapping[str, str]) -> None:
     for text, interface in leaving.items():
         try:
-            address.remove(interface, ipaddress.ip_interface(text))
+            address.remove(interface, address_of(text))
         except OSError as error:
             raise VserverError(f"stop guest {name}", why=error.strerror) from error
 

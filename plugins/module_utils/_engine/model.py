@@ -11,10 +11,12 @@ facets' ``parse``, which start from the recorded section.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 from .errors import InvalidInput
 
@@ -26,6 +28,8 @@ XID_AUTO_MIN, XID_AUTO_MAX = 28672, 32766
 AUTO = "auto"
 #: How many uids and gids a guest has.
 ID_COUNT = 65536
+
+Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,62}", re.ASCII)
 
@@ -50,6 +54,12 @@ def check_xid(xid: int) -> int:
     if not XID_MIN <= xid <= XID_MAX:
         raise InvalidInput(f"xid {xid} is out of range", remedy=f"Choose one from {XID_MIN} to {XID_MAX}.")
     return xid
+
+
+@functools.lru_cache(maxsize=4096)
+def address_of(text: str) -> Interface:
+    """An address of a binding, ``address/prefix``, to calculate with (pure). Raises ValueError."""
+    return ipaddress.ip_interface(text)
 
 
 @dataclass(frozen=True)
@@ -181,4 +191,4 @@ class Guest:
         return getattr(self, facet)
 
     def with_section(self, facet: str, section: Any) -> Guest:
-        return dataclasses.replace(self, **{facet: section})
+        return self if section is self.section(facet) else dataclasses.replace(self, **{facet: section})

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import ipaddress
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import InvalidInput, VserverError
-from .model import AUTO, XID_MAX, Binding, Capabilities, Context, Guest, Limits, Root, check_name
+from .model import AUTO, XID_MAX, Binding, Capabilities, Context, Guest, Limits, Root, address_of, check_name
 
 #: The newest format; it has every field there is.
 FORMAT = 2
@@ -137,7 +136,7 @@ def section(facet: str, values: Mapping[str, Any]) -> Any:
 def _addresses(values: Mapping[str, Any]) -> dict[str, Any]:
     addresses = tuple(values["addresses"])
     for text in addresses:
-        ipaddress.ip_interface(text)
+        address_of(text)
     return {"addresses": addresses}
 
 

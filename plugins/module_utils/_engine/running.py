@@ -60,14 +60,14 @@ def read(site: Site, name: str) -> Running | None:
     noted = _noted(site, name)
     if noted is None or not _lives(noted.run):
         return None
-    try:
-        return dataclasses.replace(noted.run, guest=record.guest(noted.guest))
-    except VserverError as error:
+    error = noted.error
+    if error is not None:
         raise VserverError(
             f"read {state_file(site, name)}, the settings with which guest {name} runs",
             why=error.what if error.why is None else f"{error.what} ({error.why})",
             remedy=error.remedy or f"End the guest: vserver kill {name}.",
         ) from error
+    return noted.run
 
 
 def found(site: Site, name: str) -> Running | None:
@@ -101,10 +101,10 @@ def left(site: Site, name: str) -> Running | None:
 
 @dataclass(frozen=True)
 class _Noted:
-    """A run with those of its settings that this engine knows, and all of them as they are in the file."""
+    """A run with those of its settings that this engine knows, and why these are not all of them."""
 
     run: Running
-    guest: Any
+    error: VserverError | None
 
 
 def _noted(site: Site, name: str) -> _Noted | None:
@@ -126,9 +126,11 @@ def _parsed(data: bytes, path: Path, name: str) -> _Noted:
     Of the keys of another version those that mean something here: what must not be overlooked is in ``guest``.
     """
     noted = files.parse_json(data, path)
-    guest = noted["guest"]
     run = (int(noted["pid"]), int(noted["start"]), str(noted["runtime"]), str(noted["started_at"]))
-    return _Noted(Running(*run, record.known(name, guest)), guest)
+    try:
+        return _Noted(Running(*run, record.guest(noted["guest"])), None)
+    except VserverError as error:
+        return _Noted(Running(*run, record.known(name, noted["guest"])), error)
 
 
 def _lives(run: Running) -> bool:

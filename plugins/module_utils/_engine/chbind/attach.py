@@ -27,7 +27,7 @@ from . import traffic_map
 from .listener_table import enter_listener
 from .option_program import options
 from .policy import BindingPolicy
-from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs
+from .programs import HOOKS, NAME_PREFIX, BindingProgram, Dialect, binding_programs, names
 from .receivers import CGROUP
 from .socket_programs import bind6, show4
 from .steering import Steering, register, unpinned
@@ -65,9 +65,9 @@ class Attached:
     def lacks(self, policy: BindingPolicy, *, steering: bool = False) -> list[str]:
         """Return the names of the hooks where ``policy`` is not in force; empty: all of it is."""
         return [
-            program.attach_type.name
-            for program in binding_programs(policy, _dialect(steering))
-            if program.name not in self.programs.get(program.attach_type, ())
+            hook.name
+            for hook, name in names(policy, _dialect(steering)).items()
+            if name not in self.programs.get(hook, ())
         ]
 
     def __bool__(self) -> bool:

@@ -139,6 +139,7 @@ def _is_mapped(address: IPv4Address | IPv6Address) -> bool:
     return isinstance(address, IPv6Address) and address.ipv4_mapped is not None
 
 
+@functools.lru_cache(maxsize=4096)
 def loopback_addresses(xid: int) -> tuple[IPv4Address, IPv6Address]:
     """Return the private 127.0.0.1 and ::1 of a context.
 

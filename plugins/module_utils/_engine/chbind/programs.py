@@ -52,6 +52,7 @@ __all__ = [
     "Dialect",
     "Hook",
     "binding_programs",
+    "names",
     "steering_name",
 ]
 
@@ -80,10 +81,7 @@ MAKERS = (
 class BindingProgram:
     """A program and where it belongs.
 
-    * name: tells ours from others' and equal ones from different ones: "vs.", the hook, 40 bits of a digest of what
-      the instructions are made from: policy, dialect, and the source of what makes them. The kernel keeps it, so "is
-      what is attached what we want" needs neither a record of ours nor the instructions, which take a thousand times
-      longer to make
+    * name: see :func:`names`
     * make: makes the instructions
     """
 
@@ -102,7 +100,7 @@ class BindingProgram:
 
 def steering_name(code: Code) -> str:
     """The name of the program that steers a network namespace's packets."""
-    return _name("any", code.instructions)
+    return _name("any", digest(code.instructions))
 
 
 @functools.cache
@@ -117,8 +115,8 @@ def source_digest() -> bytes:
     return made.digest()
 
 
-def _name(letters: str, content: bytes) -> str:
-    return f"{NAME_PREFIX}{letters}.{digest(content)}"
+def _name(letters: str, digested: str) -> str:
+    return f"{NAME_PREFIX}{letters}.{digested}"
 
 
 @dataclass(frozen=True)
@@ -158,6 +156,22 @@ HOOKS: Mapping[AttachType, Hook] = MappingProxyType(
 )
 
 
+def names(policy: BindingPolicy, dialect: Dialect = DIALECT) -> dict[AttachType, str]:
+    """Hook → the name of the program that enforces ``policy`` there, in the order of :data:`HOOKS`.
+
+    It tells ours from others' and equal ones from different ones: "vs.", the hook, 40 bits of a digest of what the
+    instructions are made from: policy, dialect, and the source of what makes them. The kernel keeps it, so "is what is
+    attached what we want" needs neither a record of ours nor the instructions, which take a thousand times longer to
+    make.
+    """
+    origin = digest(source_digest() + repr((policy, dialect)).encode())
+    return {
+        attach_type: _name(hook.letters, origin)
+        for attach_type, hook in HOOKS.items()
+        if hook.required or dialect.steering
+    }
+
+
 @functools.lru_cache(maxsize=256)
 def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple[BindingProgram, ...]:
     """Return the programs that enforce ``policy``, in the order of :data:`HOOKS`: tight first."""
@@ -181,13 +195,7 @@ def binding_programs(policy: BindingPolicy, dialect: Dialect = DIALECT) -> tuple
         AttachType.INET6_GETSOCKNAME: own6 if dialect.steering else shown6,
         AttachType.INET4_GETPEERNAME: shown4,
         AttachType.INET6_GETPEERNAME: shown6,
+        AttachType.SETSOCKOPT: functools.partial(options, policy),
+        AttachType.SOCK_OPS: functools.partial(enter_listener, policy),
     }
-    if dialect.steering:
-        makers[AttachType.SETSOCKOPT] = functools.partial(options, policy)
-        makers[AttachType.SOCK_OPS] = functools.partial(enter_listener, policy)
-    origin = source_digest() + repr((policy, dialect)).encode()
-    return tuple(
-        BindingProgram(hook, _name(HOOKS[hook].letters, bytes([hook]) + origin), makers[hook])
-        for hook in HOOKS
-        if hook in makers
-    )
+    return tuple(BindingProgram(hook, name, makers[hook]) for hook, name in names(policy, dialect).items())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ..errors import InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
 from ..kernel import address, cgroup
 from ..limits import socket_counter
-from ..model import Binding, Guest
+from ..model import Binding, Guest, address_of
 from ..running import Running
 from ..site import Site
 
@@ -52,7 +51,7 @@ def parse(options: Mapping[str, Any], recorded: Binding) -> Binding:
 def resolve(site: Site, guest: Guest, others: Sequence[Guest], check: bool) -> Binding:
     """Refuse an unknown interface. What somebody else has is refused by :func:`..holdings.refuse_taken`."""
     interface = guest.binding.interface
-    if interface is not None and interface not in address.interfaces() and not check:
+    if interface is not None and not check and not address.is_interface(interface):
         raise InvalidInput(
             f"put the addresses of guest {guest.name} on {interface}",
             why="this host has no such interface",
@@ -68,7 +67,7 @@ def policy(guest: Guest) -> BindingPolicy:
 
 def policy_for(xid: int, own: Binding) -> BindingPolicy:
     """The policy of a binding; xid 0 is the host's (pure)."""
-    addresses = [ipaddress.ip_interface(text) for text in own.addresses]
+    addresses = list(map(address_of, own.addresses))
     return policy_of(xid, addresses, loopback=own.loopback, ping=own.ping, multicast=own.multicast)
 
 

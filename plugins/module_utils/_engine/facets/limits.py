@@ -67,8 +67,9 @@ _NONE = Limits(processes=None)
 
 def parse(options: Mapping[str, Any], recorded: Limits) -> Limits:
     """Options: the fields of :class:`Limits`, as people write them; ``max`` is no limit."""
-    for kind in _PARSED:
-        recorded = kind.parse(options, recorded)
+    if any(value is not None for value in options.values()):
+        for kind in _PARSED:
+            recorded = kind.parse(options, recorded)
     return recorded
 
 

@@ -76,6 +76,14 @@ def interfaces() -> list[str]:
     return [name for _index, name in socket.if_nameindex()]
 
 
+def is_interface(name: str) -> bool:
+    """Whether the host has an interface of this name."""
+    try:
+        return bool(socket.if_nametoindex(name))
+    except OSError:
+        return False
+
+
 def interface_for(address: Address, present: Mapping[str, list[Address]]) -> str:
     """The interface whose network holds ``address``, else the loopback interface (pure)."""
     for interface, own in present.items():

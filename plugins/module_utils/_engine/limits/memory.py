@@ -88,8 +88,8 @@ def kept(limits: Limits) -> Limits:
     """``limits`` as the kernel keeps them, in whole pages (pure)."""
     page = resource.getpagesize()
     values = {option: getattr(limits, option) for option in FIELDS}
-    rounded: dict[str, Any] = {key: None if value is None else value // page * page for key, value in values.items()}
-    return dataclasses.replace(limits, **rounded)
+    rounded: dict[str, Any] = {key: value // page * page for key, value in values.items() if value is not None}
+    return dataclasses.replace(limits, **rounded) if rounded else limits
 
 
 def read(group: Controller) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def refuse(limits: Limits) -> None:
 
 def kept(limits: Limits) -> Limits:
     """``limits`` as the kernel keeps them, in whole microseconds (pure)."""
-    return dataclasses.replace(limits, cpus=_cpus(*_quota(limits)))
+    return limits if limits.cpus is None else dataclasses.replace(limits, cpus=_cpus(*_quota(limits)))
 
 
 def _cpus(quota: int, period: int) -> float | None:
