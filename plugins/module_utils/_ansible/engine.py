@@ -11,6 +11,7 @@ It is the program's on the host, compiled, where that is the controller's; else 
 from __future__ import annotations
 
 import base64
+import gc
 import importlib
 import os
 from collections.abc import Callable
@@ -30,8 +31,16 @@ OPTIONS: Spec = _GIVEN if SENT else {}
 
 
 def load(name: str) -> Any:
-    """A module of the engine. Its name is no import that Ansible would follow."""
-    return importlib.import_module(f"{_engine.__name__}.{name}")
+    """A module of the engine. Its name is no import that Ansible would follow.
+
+    What is loaded stays. So garbage is collected neither meanwhile nor, later, in it or in what Ansible has loaded.
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(f"{_engine.__name__}.{name}")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def provide(program: Path, version: str | None, brought: str | None, directory: Callable[[], str]) -> bool:
