@@ -134,8 +134,8 @@ def change_all(
         "changed": any(each.outcome.changed for each in results),
         "restart_required": any(each.outcome.restart_required for each in results),
         "results": [_result(each) for each in results],
-        # Without what nobody gave, which for each guest is most, and which the controller would have to look at.
-        "invocation": {"module_args": _given(module.params)},
+        # Shown only to who asks for it (-vvv), and the controller would look at each guest's options several times.
+        "invocation": {"module_args": _given(module.params) if module._verbosity > 2 else {}},
     }
     for text in (*(text for each in results for text in each.outcome.warnings), *_another_program(module)):
         module.warn(text)
