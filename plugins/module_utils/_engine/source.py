@@ -39,7 +39,9 @@ def whole() -> dict[str, bytes]:
     """All of it, by path below the engine."""
     place, archive = _place()
     if archive is None:
-        return {str(file.relative_to(place)): file.read_bytes() for file in sorted(Path(place).rglob("*.py"))}
+        directories = ((top, name) for top, _directories, names in os.walk(place) for name in names)
+        files = sorted(os.path.join(*found) for found in directories if found[1].endswith(".py"))
+        return {file.removeprefix(f"{place}/"): Path(file).read_bytes() for file in files}
     with zipfile.ZipFile(archive.archive) as packed:
         names = [name for name in packed.namelist() if name.startswith(archive.prefix) and name.endswith(".py")]
         return {name[len(archive.prefix) :]: packed.read(name) for name in names}

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import calendar
-import difflib
 import os
 import re
 import time
@@ -58,6 +56,8 @@ def next_version(existing: list[str], now: float) -> str:
 
 
 def _epoch(version: str) -> int:
+    import calendar  # for who builds a template; all others only read their names
+
     return calendar.timegm(time.strptime(version, _VERSION_FORMAT))
 
 
@@ -88,6 +88,8 @@ def resolve(site: Site, name: str, version: str | None = None) -> Path:
 
 
 def _nearest(kind: str, wanted: str, existing: list[str]) -> str:
+    import difflib  # for a mistake
+
     near = difflib.get_close_matches(wanted, existing, 1, 0.5)
     if near:
         return f"Did you mean {near[0]}?"
