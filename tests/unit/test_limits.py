@@ -185,7 +185,7 @@ def test_what_is_no_longer_set_waits_for_a_restart(option: str) -> None:
 def group(path: Path, unified: bool, **files: str) -> Controller:
     for name, text in files.items():
         (path / name.replace("__", ".")).write_text(f"{text}\n")
-    return Controller(path, unified)
+    return Controller(str(path), unified)
 
 
 MEMORY_2 = {

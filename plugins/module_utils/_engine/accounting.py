@@ -101,8 +101,8 @@ def read_all(site: Site, names: Sequence[str]) -> dict[str, Account]:
 
 def _read(site: Site, name: str, its_sockets: int | None) -> Account:
     layout, inner = cgroup.layout(), running.inner_cgroup(site, name)
-    groups, tree = controllers(layout, inner), Controller(layout.tree / inner, True)
-    values: dict[str, Any] = {"processes": len(cgroup_processes.ids(tree.path)), "sockets": its_sockets}
+    groups, tree = controllers(layout, inner), Controller(f"{layout.tree}/{inner}", True)
+    values: dict[str, Any] = {"processes": len(cgroup_processes.ids(layout.tree / inner)), "sockets": its_sockets}
     with contextlib.suppress(OSError):
         values.update(_processor(tree, groups.get("cpu")))
         if "memory" in groups:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ToolFailed, VserverError
+from .kernel import contents
 from .kernel.syscall import check, libc
 
 #: Begins the name of everything that is being built or thrown away; whoever holds the lock may sweep it.
@@ -63,7 +64,7 @@ def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
 
 def read_json(path: Path) -> Any:
     """Return the data in ``path``; raises FileNotFoundError, or :class:`VserverError` when it is no JSON."""
-    return parse_json(path.read_bytes(), path)
+    return parse_json(contents.read(path), path)
 
 
 def parse_json(data: bytes, path: Path) -> Any:

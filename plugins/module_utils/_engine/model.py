@@ -16,7 +16,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 from .errors import InvalidInput
 
@@ -28,8 +28,6 @@ XID_AUTO_MIN, XID_AUTO_MAX = 28672, 32766
 AUTO = "auto"
 #: How many uids and gids a guest has.
 ID_COUNT = 65536
-
-Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,62}", re.ASCII)
 
@@ -57,7 +55,7 @@ def check_xid(xid: int) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def address_of(text: str) -> Interface:
+def address_of(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     """An address of a binding, ``address/prefix``, to calculate with (pure). Raises ValueError."""
     return ipaddress.ip_interface(text)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import files, record
 from .errors import VserverError
-from .kernel import cgroup, process
+from .kernel import cgroup, contents, process
 from .model import Guest
 from .site import Site
 
@@ -110,7 +110,7 @@ class _Noted:
 def _noted(site: Site, name: str) -> _Noted | None:
     path = state_file(site, name)
     try:
-        return _parsed(path.read_bytes(), path, name)
+        return _parsed(contents.read(path), path, name)
     except FileNotFoundError:
         return None
     except record.DAMAGE as error:
@@ -198,8 +198,9 @@ def group(site: Site, name: str) -> Path:
     return cgroup.layout().tree / inner_cgroup(site, name)
 
 
-def sharing_group(site: Site, name: str) -> tuple[str, str | None]:
-    """The group that competes with those of other guests, relative to the top of a hierarchy, and its systemd unit."""
+def sharing_group(site: Site, name: str) -> tuple[str, str, str | None]:
+    """The guest's outer group; the one that competes with those of other guests, relative to the top of a hierarchy;
+    and the systemd unit of that."""
     supervised, _in_unit = outer_groups(site, name)
     outer = outer_group(site, cgroup.layout(), name)
-    return (outer, None) if outer == supervised else (site.unit_cgroup(name), site.unit(name))
+    return (outer, outer, None) if outer == supervised else (outer, site.unit_cgroup(name), site.unit(name))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import files, record
 from .errors import Busy, InvalidInput, VserverError
+from .kernel import contents
 from .model import Guest, check_name
 from .site import Site
 
@@ -132,7 +133,7 @@ def load(site: Site, name: str) -> Guest | None:
     check_name("guest", name)
     path = site.guest(name) / _RECORD
     try:
-        return _parsed(path.read_bytes(), path)
+        return _parsed(contents.read(path), path)
     except FileNotFoundError:
         return None
     except (OSError, VserverError) as error:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,10 +41,9 @@ class Wish:
 
     def parsed(self, base: Guest) -> Guest:
         """``base`` with the sections that are asked for (pure). Raises :class:`InvalidInput`."""
-        for name, facet in FACETS.items():
-            if name in self.options:
-                base = base.with_section(name, facet.parse(self.options[name], base.section(name)))
-        return base
+        asked = {name: facet for name, facet in FACETS.items() if name in self.options}
+        sections = {name: facet.parse(self.options[name], base.section(name)) for name, facet in asked.items()}
+        return dataclasses.replace(base, **sections)
 
 
 def check_together(guests: Sequence[Guest]) -> list[str]:

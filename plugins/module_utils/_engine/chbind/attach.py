@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from ..errors import Unsupported, VserverError
-from ..kernel import bpf, bpf_map
+from ..kernel import bpf, bpf_map, contents
 from ..kernel.bpf_assembler import Assembler, Helper, Register
 from . import traffic_map
 from .listener_table import enter_listener
@@ -34,7 +34,7 @@ from .steering import Steering, register, unpinned
 from .traffic_counter import TRAFFIC, Traffic
 
 _FILTERS = (bpf.AttachType.INET_INGRESS, bpf.AttachType.INET_EGRESS)
-_ONLY6_BY_DEFAULT = Path("/proc/sys/net/ipv6/bindv6only")
+_ONLY6_BY_DEFAULT = "/proc/sys/net/ipv6/bindv6only"
 
 
 @dataclass(frozen=True)
@@ -238,9 +238,12 @@ def _directory(cgroup: Path) -> AbstractContextManager[int]:
 
 
 def _dialect(steering: bool) -> Dialect:
-    if not steering:
-        return dialect()
-    return dataclasses.replace(dialect(), steering=True, only6=_ONLY6_BY_DEFAULT.read_text().strip() == "1")
+    return _steered(contents.read(_ONLY6_BY_DEFAULT).strip() == b"1") if steering else dialect()
+
+
+@functools.cache
+def _steered(only6: bool) -> Dialect:
+    return dataclasses.replace(dialect(), steering=True, only6=only6)
 
 
 def _used_by_filters(present: Mapping[bpf.AttachType, Mapping[int, bpf.ProgramInfo]]) -> set[int]:

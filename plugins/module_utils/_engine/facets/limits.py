@@ -92,20 +92,22 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
     """The limits in force, as the kernel tells; rlimits as they were last set."""
     if now is None:
         return None
-    groups = controllers(cgroup.layout(), inner_cgroup(site, guest.name))
+    layout = cgroup.layout()
+    outer, share_of, _unit = sharing_group(site, guest.name)
+    groups = controllers(layout, f"{outer}/guest")
     values: dict[str, Any] = {}
     for name, tell in (("memory", memory), ("cpu", processor), ("pids", processes)):
         if name in groups:
             values.update(tell.read(groups[name]))
     if "cpuset" in groups:
         values.update(processors.read(groups["cpuset"], guest.limits.cpuset))
-    sharing = _sharing(site, guest)
+    sharing = controller(layout, "cpu", share_of)
     if sharing is not None:
         values.update(share.read(sharing))
     if "io" in groups:
         values.update(devices.read(groups["io"], list(guest.limits.io)))
     values.update(protection.read(site, guest.name))
-    values.update(sockets.read(outer_cgroup(site, cgroup.layout(), guest.name)))
+    values.update(sockets.read(layout.tree / outer))
     values.update(space.read(site, guest))
     values.update(sysctls.read(now.pid, now.guest.limits.sysctls))
     return Limits(rlimits=now.guest.limits.rlimits, **values)
@@ -155,7 +157,7 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
         devices.count(io, site.guests)
     fields = (field.name for field in dataclasses.fields(Limits))
     changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)} | set(sockets.FIELDS)
-    if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
+    if sharing_group(site, guest.name)[2] is not None and _sharing(site, guest) is not None:
         changed |= {*share.FIELDS, *protection.FIELDS}  # systemd remembers what the guest had before
     if space.astray(site, guest) or space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
         changed |= set(space.FIELDS)  # it is the file system that remembers
@@ -174,7 +176,7 @@ def forget(site: Site, name: str) -> None:
 
 
 def _sharing(site: Site, guest: Guest) -> Controller | None:
-    return controller(cgroup.layout(), "cpu", sharing_group(site, guest.name)[0])
+    return controller(cgroup.layout(), "cpu", sharing_group(site, guest.name)[1])
 
 
 def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
@@ -183,7 +185,7 @@ def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
         if changed & set(kind.FIELDS):
             _put(guest, kind, groups.get(name))
     if changed & set(share.FIELDS):
-        sharing, unit = _sharing(site, guest), sharing_group(site, guest.name)[1]
+        sharing, unit = _sharing(site, guest), sharing_group(site, guest.name)[2]
         if unit is None or sharing is None:
             _put(guest, share, sharing)
         elif not share.in_force(sharing, guest.limits):

@@ -34,11 +34,14 @@ _QUERY_EFFECTIVE = 1
 _LOG_SIZE = 1 << 20
 #: A cgroup takes at most 64 programs of one type; effective ones add up over its ancestors.
 _QUERY_MAX = 1024
+#: Of a query: cgroup, hook, two kinds of flags, where the ids go, how many there are, where flags go.
+_QUERY = struct.Struct("=IIIIQI4xQ")
 _MAPS_MAX = 16
 #: Including the terminating zero.
 _NAME_SIZE = 16
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.argtypes, _syscall.restype = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint), ctypes.c_long
 
 if TYPE_CHECKING:
     #: Memory that attributes point to.
@@ -107,15 +110,17 @@ class ProgramInfo:
     maps: tuple[int, ...] = ()
 
 
-def call(command: int, attributes: bytes, attempt: str) -> tuple[int, bytes]:
-    """bpf(2): return its result and the attributes as the kernel left them. Raises :class:`BpfError`."""
+def call(command: int, attributes: bytes | Buffer, attempt: str) -> int:
+    """bpf(2): return its result. Raises :class:`BpfError`.
+
+    * attributes: in a buffer for commands with which the kernel writes to them
+    """
     if _NUMBER is None:
         raise BpfError(errno.ENOSYS, f"{attempt} on {platform.machine()}")
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result = _libc.syscall(ctypes.c_long(_NUMBER), ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
+    result: int = _syscall(_NUMBER, command, attributes, len(attributes))
     if result < 0:
         raise BpfError(ctypes.get_errno(), attempt)
-    return result, buffer.raw
+    return result
 
 
 def address_of(buffer: Buffer) -> int:
@@ -172,7 +177,7 @@ def load_program(kind: ProgramType, instructions: bytes, name: str, attach_type:
             0,
             attach_type or 0,
         )
-        return call(_PROG_LOAD, attributes, f"load BPF program {name}")[0]
+        return call(_PROG_LOAD, attributes, f"load BPF program {name}")
 
     try:
         return load(None)
@@ -211,26 +216,33 @@ def query(cgroup: int, attach_type: AttachType, *, effective: bool = False) -> l
     """
     ids = (ctypes.c_uint32 * _QUERY_MAX)()
     flags = _QUERY_EFFECTIVE if effective else 0
-    attributes = struct.pack("=IIIIQI4xQ", cgroup, attach_type, flags, 0, ctypes.addressof(ids), _QUERY_MAX, 0)
-    _ignored, answer = call(_PROG_QUERY, attributes, f"query {attach_type.name} programs of the cgroup")
-    count: int = struct.unpack_from("=I", answer, 24)[0]
-    return list(ids[:count])
+    attributes = ctypes.create_string_buffer(_QUERY.size)
+    _QUERY.pack_into(attributes, 0, cgroup, attach_type, flags, 0, ctypes.addressof(ids), _QUERY_MAX, 0)
+    call(_PROG_QUERY, attributes, f"query {attach_type.name} programs of the cgroup")
+    count: int = _QUERY.unpack_from(attributes)[5]
+    return ids[:count]
 
 
 def open_program(identity: int) -> int:
     """Return a descriptor of the program with this id. Raises :class:`BpfError`, ENOENT when it has gone."""
-    return call(_PROG_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF program {identity}")[0]
+    return call(_PROG_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF program {identity}")
 
 
 def program_info(program: int) -> ProgramInfo:
     """Return what the kernel knows about the program behind a descriptor."""
     info, maps = ctypes.create_string_buffer(80), (ctypes.c_uint32 * _MAPS_MAX)()
     struct.pack_into("=IQ", info, 52, _MAPS_MAX, ctypes.addressof(maps))
-    call(_OBJ_INFO, struct.pack("=IIQ", program, len(info), address_of(info)), "read BPF program information")
+    read_information(program, info, "read BPF program information")
     kind, identity = struct.unpack_from("=II", info, 0)
     (count,) = struct.unpack_from("=I", info, 52)
     name = info.raw[64:80].split(b"\0", 1)[0].decode()
     return ProgramInfo(identity, kind, name, info.raw[8:16].hex(), tuple(maps[:count]))
+
+
+def read_information(descriptor: int, info: Buffer, attempt: str) -> None:
+    """Fill ``info`` with what the kernel knows about a program or map."""
+    attributes = struct.pack("=IIQ", descriptor, len(info), address_of(info))
+    call(_OBJ_INFO, ctypes.create_string_buffer(attributes, len(attributes)), attempt)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -239,8 +251,11 @@ def identified(identity: int) -> ProgramInfo:
 
     Raises :class:`BpfError`, ENOENT when it has gone.
     """
-    with opened(open_program(identity)) as program:
+    program = open_program(identity)
+    try:
         return program_info(program)
+    finally:
+        os.close(program)
 
 
 def link_to_netns(program: int, netns: int, attach_type: AttachType) -> int:
@@ -249,7 +264,7 @@ def link_to_netns(program: int, netns: int, attach_type: AttachType) -> int:
     Raises :class:`BpfError`. kernel/bpf/net_namespace.c, netns_bpf_link_create; Linux 5.8.
     """
     attributes = struct.pack("=IIII", program, netns, attach_type, 0)
-    return call(_LINK_CREATE, attributes, f"attach {attach_type.name} program to the network namespace")[0]
+    return call(_LINK_CREATE, attributes, f"attach {attach_type.name} program to the network namespace")
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bpf import BpfError, address_of, call, object_name, opened
+from .bpf import BpfError, address_of, call, object_name, opened, read_information
 
 if TYPE_CHECKING:
     pass
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY = 0, 1, 2, 3, 4
-_OBJ_PIN, _OBJ_GET, _FD_BY_ID, _OBJ_INFO, _BTF_LOAD = 6, 7, 14, 15, 18
+_OBJ_PIN, _OBJ_GET, _FD_BY_ID, _BTF_LOAD = 6, 7, 14, 18
 _NO_PREALLOCATION = 1
 
 _BTF_MAGIC, _BTF_KIND_INT, _BTF_HEADER = 0xEB9F, 1 << 24, 24
@@ -40,7 +40,7 @@ def create_map(kind: MapType, name: str, key_size: int, value_size: int, entries
     """Create a map and return its descriptor. Sizes are in bytes. Raises :class:`BpfError`."""
     flags = _NO_PREALLOCATION if kind is MapType.HASH else 0
     attributes = struct.pack("=IIIIIII16s", kind, key_size, value_size, entries, flags, 0, 0, object_name(name))
-    return call(_MAP_CREATE, attributes, f"create BPF map {name}")[0]
+    return call(_MAP_CREATE, attributes, f"create BPF map {name}")
 
 
 def create_socket_storage(name: str) -> int:
@@ -52,7 +52,7 @@ def create_socket_storage(name: str) -> int:
     types = struct.pack("=IIII", 1, _BTF_KIND_INT, 4, 32)
     header = struct.pack("=HBBIIIII", _BTF_MAGIC, 1, 0, _BTF_HEADER, 0, len(types), len(types), len(strings))
     btf = ctypes.create_string_buffer(header + types + strings, _BTF_HEADER + len(types) + len(strings))
-    description = call(_BTF_LOAD, struct.pack("=QQIII", address_of(btf), 0, len(btf), 0, 0), "describe a BPF map")[0]
+    description = call(_BTF_LOAD, struct.pack("=QQIII", address_of(btf), 0, len(btf), 0, 0), "describe a BPF map")
     with opened(description):
         attributes = struct.pack(
             "=IIIIIII16sIIII",
@@ -69,7 +69,7 @@ def create_socket_storage(name: str) -> int:
             1,
             1,
         )
-        return call(_MAP_CREATE, attributes, f"create BPF map {name}")[0]
+        return call(_MAP_CREATE, attributes, f"create BPF map {name}")
 
 
 def _element(
@@ -127,7 +127,7 @@ def keys(descriptor: int, key_size: int) -> Iterator[bytes]:
 
 def open_map(identity: int) -> int:
     """Return a descriptor of the map with this id. Raises :class:`BpfError`, ENOENT when it has gone."""
-    return call(_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF map {identity}")[0]
+    return call(_FD_BY_ID, struct.pack("=III", identity, 0, 0), f"open BPF map {identity}")
 
 
 def map_id(descriptor: int) -> int:
@@ -144,7 +144,7 @@ def map_name(descriptor: int) -> str:
 def _information(descriptor: int) -> bytes:
     """struct bpf_map_info."""
     info = ctypes.create_string_buffer(80)
-    call(_OBJ_INFO, struct.pack("=IIQ", descriptor, len(info), address_of(info)), "read BPF map information")
+    read_information(descriptor, info, "read BPF map information")
     return info.raw
 
 
@@ -161,7 +161,7 @@ def open_pinned(path: Path) -> int | None:
     """Return a descriptor of what is pinned at a path, None when there is nothing. Raises :class:`BpfError`."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     try:
-        return call(_OBJ_GET, struct.pack("=QII", address_of(name), 0, 0), f"open the BPF object at {path}")[0]
+        return call(_OBJ_GET, struct.pack("=QII", address_of(name), 0, 0), f"open the BPF object at {path}")
     except BpfError as error:
         if error.errno == errno.ENOENT:
             return None

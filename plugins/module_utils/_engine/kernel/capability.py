@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import Collection
 
-from . import process
+from . import contents, process
 from .syscall import check, libc, prctl
 
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
@@ -74,8 +74,7 @@ def names_of(mask: int) -> tuple[str, ...]:
 
 def bounding(pid: int) -> tuple[str, ...]:
     """The bounding set of a process, from CapBnd in /proc/PID/status. Raises FileNotFoundError when it is gone."""
-    with open(f"/proc/{pid}/status", "rb") as file:
-        return names_of(int(file.read().partition(b"\nCapBnd:")[2].split(None, 1)[0], 16))
+    return names_of(int(contents.read(f"/proc/{pid}/status").partition(b"\nCapBnd:")[2].split(None, 1)[0], 16))
 
 
 def effective() -> tuple[str, ...]:

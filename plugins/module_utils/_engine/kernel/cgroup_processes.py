@@ -11,7 +11,7 @@ import signal
 import time
 from pathlib import Path
 
-from . import cgroup
+from . import cgroup, contents
 
 
 def ids(path: Path) -> list[int]:
@@ -25,10 +25,10 @@ def ids(path: Path) -> list[int]:
 
 def _event(path: Path, key: str) -> bool | None:
     try:
-        text = (path / "cgroup.events").read_text()
+        lines = contents.read(f"{path}/cgroup.events").splitlines()
     except OSError:
         return None
-    return dict(line.split() for line in text.splitlines()).get(key) == "1"
+    return f"{key} 1".encode() in lines
 
 
 def populated(path: Path) -> bool:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import contents
 from .cgroup import Layout
 
 #: Controller → a file of v2 that every group has which the controller is enabled in (cgroup-v2.rst).
@@ -27,25 +29,26 @@ class Controller:
     * unified: whether that is the v2 tree; the files of v1 have other names
     """
 
-    path: Path
+    path: str
     unified: bool
 
     def read(self, file: str) -> str | None:
         """What is in a file, None when the group has none of this name."""
-        with contextlib.suppress(FileNotFoundError), open(f"{self.path}/{file}") as opened:
-            return opened.read().strip()
-        return None
+        try:
+            return contents.read(f"{self.path}/{file}").decode().strip()
+        except FileNotFoundError:
+            return None
 
     def write(self, file: str, value: object) -> None:
         """Raises OSError, with the file and what was refused."""
-        path = self.path / file
+        path = f"{self.path}/{file}"
         try:
-            path.write_text(str(value))
+            Path(path).write_text(str(value))
         except OSError as error:
-            raise OSError(error.errno, f"{error.strerror} for {value}", str(path)) from error
+            raise OSError(error.errno, f"{error.strerror} for {value}", path) from error
 
     def has(self, file: str) -> bool:
-        return (self.path / file).exists()
+        return os.path.exists(f"{self.path}/{file}")
 
 
 def name_in(layout: Layout, controller: str) -> str | None:
@@ -66,7 +69,7 @@ def controller(layout: Layout, name: str, group: str) -> Controller | None:
     """The files in ``group`` of the one that v2 calls ``name``; None when this host lacks it."""
     here = name_in(layout, name)
     top = None if here is None else layout.controllers[here]
-    return None if top is None else Controller(top / group, top == layout.unified)
+    return None if top is None else Controller(f"{top}/{group}", top == layout.unified)
 
 
 def offers(layout: Layout, controller: str, file: str, v1_file: str | None) -> bool:

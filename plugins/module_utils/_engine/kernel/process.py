@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from . import contents
 from .syscall import cloning, prctl, syscall
 
 _PIDFD_OPEN = 434
@@ -33,8 +34,7 @@ def start_ticks(pid: int) -> int | None:
     The pair (pid, start_ticks) names one process for as long as the host runs.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = contents.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The fields after the command begin with the third, the state.
@@ -44,8 +44,7 @@ def start_ticks(pid: int) -> int | None:
 def state(pid: int) -> str | None:
     """The letter of a process's state (R, S, D, Z, …), None when it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0].decode()
+        return contents.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0].decode()
     except (FileNotFoundError, ProcessLookupError):
         return None
 

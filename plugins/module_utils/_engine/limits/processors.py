@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ def read(group: Controller, asked: str | None) -> dict[str, Any]:
 
 def _above(group: Controller) -> str:
     """What the group above may use. A group with processes is not allowed an empty list, in v2 no more than in v1."""
-    above = Controller(group.path.parent, group.unified)
+    above = Controller(os.path.dirname(group.path), group.unified)
     return above.read("cpuset.cpus.effective" if group.unified else _FILE) or ""
 
 

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import running, store, systemd, units
@@ -142,14 +143,13 @@ class _Level:
 
 def _levels(site: Site, name: str) -> list[_Level]:
     """The guest's groups from the innermost outwards; none with control groups of version 1."""
-    outer = running.outer_group(site, cgroup.layout(), name)
-    sharing, unit = running.sharing_group(site, name)
+    outer, sharing, unit = running.sharing_group(site, name)
     found = [_level(f"{outer}/guest"), _level(outer), _level(sharing, unit) if unit else None]
     return [level for level in found if level is not None]
 
 
 def _top_of(site: Site, name: str) -> _Level:
-    top = _top(site, running.sharing_group(site, name)[1] is not None)
+    top = _top(site, running.sharing_group(site, name)[2] is not None)
     if top is None:
         raise FileNotFoundError(None, "this host has no such cgroup controller", "memory")
     return top
@@ -167,7 +167,7 @@ def _level(group: str, unit: str | None = None, guests: str = "") -> _Level | No
 
 def _sums(top: _Level) -> dict[str, int]:
     """What all guests in a group claim together."""
-    claims = [_of(_Level(Controller(path, True))) for path in top.group.path.glob(top.guests)]
+    claims = [_of(_Level(Controller(str(path), True))) for path in Path(top.group.path).glob(top.guests)]
     return {option: sum(claim[option] for claim in claims) for option in FIELDS}
 
 
