@@ -54,7 +54,7 @@ def _expand(text: str, prefix: int | None) -> list[Interface]:
     first, hyphen, last = (part.strip() for part in addresses.partition("-"))
     suffix = f"/{length}" if slash else "" if prefix is None else f"/{prefix}"
     try:
-        low = ipaddress.ip_interface(first + suffix)
+        low = address_of(first + suffix)
         high = ipaddress.ip_interface(last + suffix) if hyphen else low
         count = int(high.ip) - int(low.ip) + 1
     except ValueError as error:
@@ -67,4 +67,6 @@ def _expand(text: str, prefix: int | None) -> list[Interface]:
             f"range {text!r} is not valid",
             remedy=f"Write the lower address first, of one family, and at most {ADDRESSES_MAX} addresses.",
         )
+    if not hyphen:
+        return [low]
     return [ipaddress.ip_interface(f"{low.ip + index}/{low.network.prefixlen}") for index in range(count)]

@@ -20,9 +20,8 @@ import resource
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _NUMBER = _SYSCALL.get(platform.machine())
@@ -37,6 +36,8 @@ _QUERY_MAX = 1024
 #: Of a query: cgroup, hook, two kinds of flags, where the ids go, how many there are, where flags go.
 _QUERY = struct.Struct("=IIIIQI4xQ")
 _MAPS_MAX = 16
+#: Of struct bpf_prog_info: how many maps the program uses, where their ids go, its name.
+_INFO = struct.Struct("=52xIQ16s")
 #: Including the terminating zero.
 _NAME_SIZE = 16
 
@@ -95,19 +96,14 @@ class BpfError(OSError):
         self.log = log
 
 
-@dataclass(frozen=True)
-class ProgramInfo:
-    """A loaded program, as the kernel describes it (struct bpf_prog_info).
+class ProgramInfo(NamedTuple):
+    """A loaded program, as the kernel describes it; 19 of them for each guest that is looked at.
 
-    * tag: the kernel's own digest of the instructions, 16 hexadecimal digits
     * maps: ids of the maps it uses
     """
 
-    id: int
-    type: int
     name: str
-    tag: str
-    maps: tuple[int, ...] = ()
+    maps: tuple[int, ...]
 
 
 def call(command: int, attributes: bytes | Buffer, attempt: str) -> int:
@@ -230,13 +226,11 @@ def open_program(identity: int) -> int:
 
 def program_info(program: int) -> ProgramInfo:
     """Return what the kernel knows about the program behind a descriptor."""
-    info, maps = ctypes.create_string_buffer(80), (ctypes.c_uint32 * _MAPS_MAX)()
-    struct.pack_into("=IQ", info, 52, _MAPS_MAX, ctypes.addressof(maps))
+    info, maps = ctypes.create_string_buffer(_INFO.size), (ctypes.c_uint32 * _MAPS_MAX)()
+    _INFO.pack_into(info, 0, _MAPS_MAX, ctypes.addressof(maps), b"")
     read_information(program, info, "read BPF program information")
-    kind, identity = struct.unpack_from("=II", info, 0)
-    (count,) = struct.unpack_from("=I", info, 52)
-    name = info.raw[64:80].split(b"\0", 1)[0].decode()
-    return ProgramInfo(identity, kind, name, info.raw[8:16].hex(), tuple(maps[:count]))
+    count, _maps, name = _INFO.unpack_from(info)
+    return ProgramInfo(name.rstrip(b"\0").decode(), tuple(maps[:count]))
 
 
 def read_information(descriptor: int, info: Buffer, attempt: str) -> None:

@@ -181,16 +181,20 @@ def renew(cgroup: Path) -> None:
         attach(cgroup)
 
 
-def read(cgroup: Path, *, sound: bool = False) -> Sockets | None:
-    """The sockets of the cgroup with this directory; None when they are not counted. Raises OSError.
-
-    * sound: None as well when the count may drift, because other programs were attached or ours is an earlier version
-    """
+def read(cgroup: Path) -> Sockets | None:
+    """The sockets of the cgroup with this directory; None when they are not counted. Raises OSError."""
     with _directory(cgroup) as directory, _numbers(directory) as numbers:
-        if numbers is None or (sound and not all(_in_force(directory, hook) for hook in _PROGRAMS)):
+        return None if numbers is None else Sockets(_read(numbers, _NOW), _limit(numbers), _read(numbers, _REFUSED))
+
+
+def limit_in_force(cgroup: Path) -> int | None:
+    """How many sockets a cgroup may have; None: as many as it likes, or the count may drift, because other programs
+    were attached or ours is an earlier version. Raises OSError."""
+    with _directory(cgroup) as directory:
+        if not all(_in_force(directory, hook) for hook in _PROGRAMS):
             return None
-        limit = _read(numbers, _LIMIT)
-        return Sockets(_read(numbers, _NOW), None if limit == _NO_LIMIT else limit, _read(numbers, _REFUSED))
+        with _numbers(directory) as numbers:
+            return None if numbers is None else _limit(numbers)
 
 
 def set_limit(cgroup: Path, limit: int | None) -> None:
@@ -260,6 +264,11 @@ def _attached(directory: int, hook: AttachType) -> list[tuple[int, str]]:
 def _read(numbers: int, which: int) -> int:
     found: int = _NUMBER.unpack(bpf_map.lookup(numbers, struct.pack("=I", which), _NUMBER.size) or bytes(8))[0]
     return found
+
+
+def _limit(numbers: int) -> int | None:
+    limit = _read(numbers, _LIMIT)
+    return None if limit == _NO_LIMIT else limit
 
 
 def _write(numbers: int, which: int, value: int) -> None:

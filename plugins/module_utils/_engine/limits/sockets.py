@@ -48,8 +48,7 @@ def refuse(limits: Limits) -> None:
 
 def read(outer: Path) -> dict[str, Any]:
     """What is in force on the guest's outer group: field of :class:`Limits` → value."""
-    counted = socket_counter.read(outer, sound=True)
-    return {"sockets": None if counted is None else counted.limit}
+    return {"sockets": socket_counter.limit_in_force(outer)}
 
 
 def write(guest: Guest, outer: Path) -> None:
