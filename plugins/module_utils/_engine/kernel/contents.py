@@ -1,7 +1,7 @@
 # Copyright (c) 2026 linux.vserver contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is in a small file, of the kernel's or our own: 25 of them for each guest that is looked at."""
+"""What is in a small file, of the kernel's or our own: two dozen for each guest that is looked at."""
 
 from __future__ import annotations
 
