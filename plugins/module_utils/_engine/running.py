@@ -198,9 +198,13 @@ def group(site: Site, name: str) -> Path:
     return cgroup.layout().tree / inner_cgroup(site, name)
 
 
-def sharing_group(site: Site, name: str) -> tuple[str, str, str | None]:
-    """The guest's outer group; the one that competes with those of other guests, relative to the top of a hierarchy;
-    and the systemd unit of that."""
+def own_groups(site: Site, name: str) -> tuple[str, str, str | None]:
+    """What :func:`outer_group` and :func:`sharing_group` say, found out together."""
     supervised, _in_unit = outer_groups(site, name)
     outer = outer_group(site, cgroup.layout(), name)
     return (outer, outer, None) if outer == supervised else (outer, site.unit_cgroup(name), site.unit(name))
+
+
+def sharing_group(site: Site, name: str) -> tuple[str, str | None]:
+    """The group that competes with those of other guests, relative to the top of a hierarchy, and its systemd unit."""
+    return own_groups(site, name)[1:]

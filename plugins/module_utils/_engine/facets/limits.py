@@ -34,7 +34,7 @@ from ..limits import (
     sysctls,
 )
 from ..model import Guest, Limits
-from ..running import Running, inner_cgroup, outer_cgroup, read, sharing_group, update_section
+from ..running import Running, inner_cgroup, outer_cgroup, own_groups, read, sharing_group, update_section
 from ..site import Site
 
 
@@ -93,7 +93,7 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
     if now is None:
         return None
     layout = cgroup.layout()
-    outer, share_of, _unit = sharing_group(site, guest.name)
+    outer, share_of, _unit = own_groups(site, guest.name)
     groups = controllers(layout, f"{outer}/guest")
     values: dict[str, Any] = {}
     for name, tell in (("memory", memory), ("cpu", processor), ("pids", processes)):
@@ -157,7 +157,7 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
         devices.count(io, site.guests)
     fields = (field.name for field in dataclasses.fields(Limits))
     changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)} | set(sockets.FIELDS)
-    if sharing_group(site, guest.name)[2] is not None and _sharing(site, guest) is not None:
+    if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
         changed |= {*share.FIELDS, *protection.FIELDS}  # systemd remembers what the guest had before
     if space.astray(site, guest) or space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
         changed |= set(space.FIELDS)  # it is the file system that remembers
@@ -176,7 +176,7 @@ def forget(site: Site, name: str) -> None:
 
 
 def _sharing(site: Site, guest: Guest) -> Controller | None:
-    return controller(cgroup.layout(), "cpu", sharing_group(site, guest.name)[1])
+    return controller(cgroup.layout(), "cpu", sharing_group(site, guest.name)[0])
 
 
 def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
@@ -185,7 +185,7 @@ def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
         if changed & set(kind.FIELDS):
             _put(guest, kind, groups.get(name))
     if changed & set(share.FIELDS):
-        sharing, unit = _sharing(site, guest), sharing_group(site, guest.name)[2]
+        sharing, unit = _sharing(site, guest), sharing_group(site, guest.name)[1]
         if unit is None or sharing is None:
             _put(guest, share, sharing)
         elif not share.in_force(sharing, guest.limits):

@@ -143,13 +143,13 @@ class _Level:
 
 def _levels(site: Site, name: str) -> list[_Level]:
     """The guest's groups from the innermost outwards; none with control groups of version 1."""
-    outer, sharing, unit = running.sharing_group(site, name)
+    outer, sharing, unit = running.own_groups(site, name)
     found = [_level(f"{outer}/guest"), _level(outer), _level(sharing, unit) if unit else None]
     return [level for level in found if level is not None]
 
 
 def _top_of(site: Site, name: str) -> _Level:
-    top = _top(site, running.sharing_group(site, name)[2] is not None)
+    top = _top(site, running.sharing_group(site, name)[1] is not None)
     if top is None:
         raise FileNotFoundError(None, "this host has no such cgroup controller", "memory")
     return top
