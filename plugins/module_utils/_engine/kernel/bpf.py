@@ -20,8 +20,9 @@ import resource
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _NUMBER = _SYSCALL.get(platform.machine())
@@ -96,7 +97,8 @@ class BpfError(OSError):
         self.log = log
 
 
-class ProgramInfo(NamedTuple):
+@dataclass(frozen=True)
+class ProgramInfo:
     """A loaded program, as the kernel describes it; 19 of them for each guest that is looked at.
 
     * maps: ids of the maps it uses
