@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.linux.vserver.plugins.module_utils._engine import info, launch, lifecycle, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Unsupported, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import binding
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_place, cgroup_processes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.syscall import syscall
 from ansible_collections.linux.vserver.plugins.module_utils._engine.model import Guest
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -60,7 +60,7 @@ def test_a_guest_may_call_its_groups_anything(guests: Guests, site: Site, group:
     every = programs(site, "namer")
     move = 'group=/sys/fs/cgroup/$(printf "$0"); mkdir "$group" && echo 1 > "$group/cgroup.procs"'
     guests.run("namer", "sh", "-c", move, group)
-    assert cgroup.of_process(pid) != f"/{running.inner_cgroup(site, 'namer')}"
+    assert cgroup_place.of_process(pid) != f"/{running.inner_cgroup(site, 'namer')}"
     assert programs(site, "namer") == every
     assert lifecycle.set_state(site, "namer", "stopped", {"timeout": 0}).changed
     assert not guests.traces("namer")
@@ -146,7 +146,7 @@ def test_a_start_is_refused_when_process_1_is_in_another_cgroup(
         if where == "elsewhere":
             patch.setattr(launch, "create", create_elsewhere)
         else:
-            patch.setattr(cgroup, "of_process", lambda pid: "/vserver-tests/astray/guest (deleted)")
+            patch.setattr(cgroup_place, "of_process", lambda pid: "/vserver-tests/astray/guest (deleted)")
         with pytest.raises(VserverError) as refusal:
             lifecycle.set_state(site, "astray", "started", {})
     said = {

@@ -23,6 +23,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine import lifec
 from ansible_collections.linux.vserver.plugins.module_utils._engine.facets import capabilities
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import (
     cgroup,
+    cgroup_place,
     cgroup_processes,
     landlock,
     process,
@@ -136,7 +137,7 @@ def test_it_joins_process_1_where_the_guests_own_group_holds_none(guests: Guests
     now = running.read(guests.site, "booted")
     assert now is not None
     inside = guests.run("booted", "grep", "^0::", "/proc/self/cgroup")
-    assert cgroup.of_process(now.pid).endswith("/guest" + inside.removeprefix("0::").rstrip("/"))
+    assert cgroup_place.of_process(now.pid).endswith("/guest" + inside.removeprefix("0::").rstrip("/"))
 
 
 def test_only_standard_streams_come_along(guest: Guests) -> None:
@@ -388,15 +389,15 @@ def test_a_signal_before_the_command_runs(guest: Guests, site: Site) -> None:
 
 def test_a_guest_that_stops_meanwhile(guest: Guests, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Process 1 ends after it was found, and before its namespaces are joined."""
-    from ansible_collections.linux.vserver.plugins.module_utils._engine import enter
+    from ansible_collections.linux.vserver.plugins.module_utils._engine import caller, enter
     from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
 
     def stopping(stack: Any, entry: Any, tty: bool) -> int:
         lifecycle.set_state(site, "inside", "stopped", {"timeout": 0})
         return real(stack, entry, tty)
 
-    real = enter._run
-    monkeypatch.setattr(enter, "_run", stopping)
+    real = caller._run
+    monkeypatch.setattr(caller, "_run", stopping)
     with pytest.raises(VserverError, match="enter guest inside: it has stopped meanwhile"):
         enter.run(site, "inside", ["true"])
 

@@ -49,7 +49,8 @@ def build(of: Mapping[str, bytes], python: str) -> bytes:
     main = f'import gc\n\ngc.disable()\n\nfrom {source.PACKAGE}.cli import program\n\nprogram("{mark}")\n'
     compiled = (_compiled(f"{source.PACKAGE}/{path}", of[path]) for path in sorted(of))
     beside = {_MAIN: main.encode(), **dict(compiled)}
-    return f"#!{python} -E\n".encode() + source.pack(of, beside, MARK + mark.encode(), zipfile.ZIP_STORED)
+    first = f"#!{python} {installed.FLAGS}\n".encode()
+    return first + source.pack(of, beside, MARK + mark.encode(), zipfile.ZIP_STORED)
 
 
 def _compiled(path: str, content: bytes) -> tuple[str, bytes]:
@@ -81,7 +82,8 @@ def interpreter() -> str:
     with contextlib.suppress(OSError):
         if os.path.samefile(_SYSTEM_PYTHON, sys.executable):
             return _SYSTEM_PYTHON
-    if not sys.executable.startswith("/") or " " in sys.executable or len(sys.executable) > _SHEBANG_MAX - 6:
+    first = len(f"#!{sys.executable} {installed.FLAGS}\n")
+    if not sys.executable.startswith("/") or " " in sys.executable or first > _SHEBANG_MAX:
         raise Unsupported(
             f"run a program by {sys.executable!r}",
             why="the kernel takes no such path in a program's first line",

@@ -16,6 +16,8 @@ from .errors import Conflict
 
 #: The zip file's comment: this, then the version. It tells our file from another program of that name.
 MARK = b"linux.vserver engine "
+#: What its Python is given: no environment variables, and no site, which most commands then look at themselves.
+FLAGS = "-ES"
 #: Of the version.
 DIGITS = 12
 
@@ -61,6 +63,6 @@ def read(path: Path) -> tuple[Description, bytes] | None:
             why="something else is there",
             remedy="Remove the package it belongs to (util-vserver has a program of that name), or move it away.",
         )
-    python = content.partition(b"\n")[0].decode(errors="replace").removeprefix("#!").removesuffix(" -E")
+    python = content.partition(b"\n")[0].decode(errors="replace").removeprefix("#!").removesuffix(f" {FLAGS}")
     marked = mark[len(MARK) :].decode(errors="replace")
     return Description(marked, python, f"{stat.S_IMODE(mode):04o}"), content

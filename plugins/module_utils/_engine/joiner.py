@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import resource
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
 
-from . import accounts
-from .kernel import capability, cgroup, cgroup_v1, keyring, landlock, namespace, process, seccomp_filter, terminal
-from .running import Running
+from .entrance import Entrance
+from .kernel import capability, cgroup_place, keyring, landlock, namespace, process, seccomp_filter, terminal
 
+TYPE_CHECKING = False  # typing's own takes whoever enters a guest 3 ms to read
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from .kernel.channel import Channel
 
 #: Signals to the caller that the command gets.
@@ -42,7 +41,6 @@ _NAMESPACES = (
 _NOT_EXECUTED, _NOT_FOUND, BY_SIGNAL = 126, 127, 128
 
 
-@dataclass(frozen=True)
 class Way:
     """How a command is run in a guest.
 
@@ -54,36 +52,48 @@ class Way:
     * environment: beside what a process 1 finds in its own
     """
 
-    tty: bool = False
-    uid: int = 0
-    gid: int = 0
-    user: str | None = None
-    cwd: str = "/"
-    environment: Mapping[str, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        tty: bool = False,
+        uid: int = 0,
+        gid: int = 0,
+        user: str | None = None,
+        cwd: str = "/",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tty = tty
+        self.uid = uid
+        self.gid = gid
+        self.user = user
+        self.cwd = cwd
+        self.environment = environment or {}
 
 
-@dataclass(frozen=True)
 class Entry:
     """What the joiner and the command need, all of it looked up before.
 
     * process: pidfd of the guest's process 1
-    * group: the guest's own cgroup, relative to the top of a hierarchy
-    * kept: the guest's capabilities, program: its system call filter as instructions
     * argv, files: the command and where it may be, in the order to try; environment: what it finds by itself
     * window: the size of its terminal, if one was told
     """
 
-    now: Running
-    process: int
-    layout: cgroup.Layout
-    group: str
-    kept: tuple[str, ...]
-    program: bytes
-    argv: tuple[bytes, ...]
-    files: tuple[bytes, ...]
-    environment: Mapping[str, str]
-    way: Way
-    window: bytes | None
+    def __init__(
+        self,
+        into: Entrance,
+        process: int,
+        argv: tuple[bytes, ...],
+        files: tuple[bytes, ...],
+        environment: Mapping[str, str],
+        way: Way,
+        window: bytes | None,
+    ) -> None:
+        self.into = into
+        self.process = process
+        self.argv = argv
+        self.files = files
+        self.environment = environment
+        self.way = way
+        self.window = window
 
 
 # --- the joiner ------------------------------------------------------------------------------------------------------
@@ -91,16 +101,19 @@ class Entry:
 
 def join(entry: Entry, streams: Mapping[int, int], send: int, channel: Channel | None) -> NoReturn:
     """Become one of the guest's, fork the command, and tell its pid."""
+    into = entry.into
     try:
         _leave_behind(entry, streams, {send, entry.process} | ({channel.fileno()} if channel else set()))
-        cgroup_v1.enter(entry.layout, entry.group)
-        cgroup.join(entry.layout, entry.group, entry.now.pid)  # before any socket is made
+        cgroup_place.enter_v1(into.others)
+        cgroup_place.join(into.tree, into.group, into.pid)  # before any socket is made
         keyring.leave_session()
-        for name, pair in entry.now.guest.limits.rlimits.items():
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), pair)  # while a hard limit may still rise
+        for number, pair in into.rlimits.items():
+            resource.setrlimit(number, pair)  # while a hard limit may still rise
         process.hide()
+        if entry.way.user is not None:
+            from . import accounts  # noqa: F401
         sys.meta_path.clear()  # whatever was imported now would be the guest's
-        user = namespace.CLONE_NEWUSER if entry.now.guest.context.user_namespace else 0
+        user = namespace.CLONE_NEWUSER if into.user_namespace else 0
         timing = namespace.CLONE_NEWTIME if namespace.has_time() else 0
         namespace.enter_all(entry.process, _NAMESPACES | user | timing)
         os.close(entry.process)
@@ -109,7 +122,7 @@ def join(entry: Entry, streams: Mapping[int, int], send: int, channel: Channel |
         child = os.fork()
         if child == 0:
             _become(entry, environment, send, channel)
-        os.write(send, json.dumps({"pid": child}).encode() + b"\n")
+        os.write(send, b"pid %d\0" % child)
     except BaseException as error:
         _tell(send, error)
     finally:
@@ -137,6 +150,8 @@ def _confine(entry: Entry) -> dict[str, str | bytes]:
     uid, gid = way.uid, way.gid
     groups: tuple[int, ...] = ()
     if way.user is not None:
+        from . import accounts
+
         os.setresgid(0, 0, 0)  # its files are read as the guest's root
         os.setresuid(0, 0, 0)
         account = accounts.look_up(way.user)
@@ -144,11 +159,11 @@ def _confine(entry: Entry) -> dict[str, str | bytes]:
         environment.update(account.environment)
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
-    capability.limit(entry.kept)
-    landlock.scope(signals=entry.now.guest.context.spectator)
-    seccomp_filter.load(entry.program)
+    capability.limit(entry.into.kept)
+    landlock.scope(signals=entry.into.spectator)
+    seccomp_filter.load(entry.into.program)
     os.setresuid(uid, uid, uid)
-    capability.hold(() if uid else entry.kept)
+    capability.hold(() if uid else entry.into.kept)
     process.hide()  # again: the kernel forgets it when the ids change
     try:
         os.chdir(way.cwd)
@@ -159,7 +174,7 @@ def _confine(entry: Entry) -> dict[str, str | bytes]:
 
 def _tell(send: int, error: BaseException) -> None:
     number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
-    os.write(send, json.dumps({"error": [number or errno.EINVAL, text or repr(error)]}).encode() + b"\n")
+    os.write(send, b"error %d %s\0" % (number or errno.EINVAL, os.fsencode(text or repr(error))))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from . import running, runtime
 from .errors import ToolFailed, VserverError
 from .facets import root
 from .host import filesystem
-from .kernel import cgroup, cgroup_v1, landlock, mount, namespace, openat2
+from .kernel import cgroup, cgroup_place, cgroup_v1, landlock, mount, namespace, openat2
 from .model import ID_COUNT, Guest
 from .site import Site
 
@@ -65,7 +65,7 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
                     # A kernel without shows the host's uptime, which guest_info tells.
                     with contextlib.suppress(OSError):
                         namespace.begin_time()
-                cgroup_v1.enter(cgroup.layout(), running.inner_cgroup(site, guest.name))
+                cgroup_place.enter_v1(cgroup_v1.groups(cgroup.layout(), running.inner_cgroup(site, guest.name)))
                 cgroup_v1.hide(cgroup.layout())
                 # Last: whoever is in a Landlock domain may be kept from mounting.
                 landlock.scope(signals=guest.context.spectator)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, record
+from .entrance import STATE
 from .errors import VserverError
 from .kernel import cgroup, contents, process
 from .model import Guest
@@ -42,7 +43,7 @@ class Running:
 
 
 def state_file(site: Site, name: str) -> Path:
-    return site.bundle(name) / "state.json"
+    return site.bundle(name) / STATE
 
 
 def write(site: Site, running: Running) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .entrance import RUN
+
 
 @dataclass(frozen=True)
 class Site:
@@ -20,7 +22,7 @@ class Site:
     """
 
     state: Path = Path("/var/lib/vserver")
-    run: Path = Path("/run/vserver")
+    run: Path = Path(RUN)
     cgroup: str = "vserver"
     program: Path = Path("/usr/sbin/vserver")
 

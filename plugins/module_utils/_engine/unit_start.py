@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from . import service, services, store, systemd
 from .errors import VserverError
-from .kernel import cgroup, process
+from .kernel import cgroup, cgroup_place, process
 from .kernel.sock_diag import IP
 from .site import Site
 
@@ -36,7 +36,7 @@ def bind_unit(site: Site, name: str) -> None:
             remedy=f"Bind it again (address_binding), or remove {systemd.drop_in(name)}.",
         )
     store.prepare(site)
-    services.attach(site, recorded, cgroup.layout().tree / _own_group(cgroup.of_process(os.getpid()), name))
+    services.attach(site, recorded, cgroup.layout().tree / _own_group(cgroup_place.of_process(os.getpid()), name))
     if name.endswith(".service"):
         _wait_for_addresses(services.first_addresses(services.policy(recorded)))
 

@@ -15,13 +15,15 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import VserverError
-from ..site import Site
 
+TYPE_CHECKING = False  # typing's own takes a task 3 ms to read
 if TYPE_CHECKING:
     import argparse
+    from typing import NoReturn
+
+    from ..site import Site
 
 #: What the connection plugin gives for each task, many times over: it has no options, and so waits for no parser.
 TASK = "task"
@@ -34,9 +36,10 @@ def main(version: str, argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == [TASK]:
-        from . import inside
+        from . import task
 
-        return _done(lambda: inside.task(Site(), words[1:]))
+        return _done(lambda: task.run(version, words[1:]))
+    from ..site import Site
     from . import completion, parser
 
     arguments = parser.for_line(version, words).parse_args(words)
@@ -69,6 +72,10 @@ def _done(command: Callable[[], int]) -> int:
 
 def program(version: str) -> NoReturn:
     """Be the program: :func:`main`, without taking Python down at the end, which takes as long as a start of it."""
+    if sys.flags.no_site and sys.argv[1:2] != [TASK]:
+        import site  # where psutil and pyroute2 are, also those of a virtual environment
+
+        site.main()
     status = main(version)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import enter
@@ -48,19 +46,6 @@ def way(arguments: argparse.Namespace) -> Way:
 
 def _exec(site: Site, arguments: argparse.Namespace) -> int:
     return enter.run(site, arguments.name, words(arguments), way(arguments))
-
-
-def task(site: Site, given: Sequence[str]) -> int:
-    """Run a command of the connection plugin, and tell its exit status in a line of its own on standard error.
-
-    * given: the word that the line begins with, the guest's name, and the command
-    """
-    if len(given) < 3:
-        raise InvalidInput("no command to run is given", remedy="Write: task WORD NAME COMMAND [ARGUMENT ...].")
-    word, name, *argv = given
-    status = enter.run(site, name, argv)
-    sys.stderr.write(f"{word} {status}\n")
-    return 0
 
 
 COMMANDS = {"enter": _enter, "exec": _exec}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from .. import autostart, lifecycle, running, several, store, throwaway
 from ..errors import InvalidInput, VserverError
-from ..kernel import cgroup, cgroup_processes, process
+from ..kernel import cgroup_place, cgroup_processes, process
 from ..site import Site
 
 
@@ -102,7 +102,7 @@ def _signal(site: Site, name: str, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             descriptor = process.descriptor(pid)
             try:
-                if f"{cgroup.of_process(pid)}/".startswith(f"{inside}/"):
+                if f"{cgroup_place.of_process(pid)}/".startswith(f"{inside}/"):
                     signal.pidfd_send_signal(descriptor, number)
             finally:
                 os.close(descriptor)

@@ -21,7 +21,7 @@ from ..chbind import trial
 from ..chbind.policy import LOOPBACKS, BindingPolicy, policy_of
 from ..errors import InvalidInput, Unsupported, VserverError
 from ..facet import Change, compare_fields
-from ..kernel import address, cgroup
+from ..kernel import address, cgroup, cgroup_place
 from ..limits import socket_counter
 from ..model import Binding, Guest, address_of
 from ..running import Running
@@ -202,7 +202,7 @@ def programs(pid: int) -> list[str]:
 
 def _group_of(pid: int) -> Path:
     """The v2 group that process ``pid`` really is in. Raises OSError when that is removed, or the process gone."""
-    return cgroup.layout().tree / cgroup.of_process(pid).lstrip("/")
+    return cgroup.layout().tree / cgroup_place.of_process(pid).lstrip("/")
 
 
 def _lacking(group: Path, guest: Guest) -> list[str]:

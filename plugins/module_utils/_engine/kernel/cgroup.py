@@ -145,27 +145,6 @@ def _descend(path: Path, parts: Sequence[str]) -> Path:
     return path
 
 
-def join(where: Layout, group: str, pid: int) -> None:
-    """Move the calling process where ``pid`` is in the v2 tree, which is in ``group`` or below it.
-
-    Below it because a v2 group that has handed controllers on to its children holds no processes itself (EBUSY), as
-    under a systemd. Raises OSError when ``pid`` keeps moving, or is elsewhere.
-    """
-    for last in (False,) * 20 + (True,):
-        current = of_process(pid)
-        if not f"{current}/".startswith(f"/{group}/"):
-            raise OSError(errno.ESRCH, f"process {pid} is not in the cgroup {group}")
-        if of_process(os.getpid()) == current:
-            return
-        try:
-            (where.tree / current.lstrip("/") / "cgroup.procs").write_text("0")
-            return
-        except OSError as error:
-            if last or error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENODEV):
-                raise
-            time.sleep(0.001)
-
-
 def leave(where: Layout) -> None:
     """Move the calling process to the top of the v2 tree."""
     (where.tree / "cgroup.procs").write_text("0")
@@ -196,18 +175,6 @@ def below(path: Path) -> list[Path]:
             raise
         found.append(group)
     return found[::-1]
-
-
-def of_process(pid: int) -> str:
-    """The v2 group a process is in, as an absolute path below the tree's top (cgroups(7), /proc/PID/cgroup).
-
-    A group that has been removed ends in " (deleted)": that path does not exist, although its name may be in use again.
-    """
-    # A guest may call its groups anything but a line break.
-    for line in os.fsdecode(Path(f"/proc/{pid}/cgroup").read_bytes()).split("\n"):
-        if line.startswith("0::"):
-            return line[3:]
-    raise OSError(errno.ENOENT, f"process {pid} is in no cgroup of the v2 tree")
 
 
 _FILEID_KERNFS = 0xFE  # include/linux/exportfs.h: a handle is the id of the group, which is its inode number

@@ -11,7 +11,8 @@ import signal
 import time
 from pathlib import Path
 
-from . import cgroup, contents
+from . import cgroup
+from .cgroup_place import event
 
 
 def ids(path: Path) -> list[int]:
@@ -23,28 +24,20 @@ def ids(path: Path) -> list[int]:
     return found
 
 
-def _event(path: Path, key: str) -> bool | None:
-    try:
-        lines = contents.read(f"{path}/cgroup.events").splitlines()
-    except OSError:
-        return None
-    return f"{key} 1".encode() in lines
-
-
 def populated(path: Path) -> bool:
     """Whether a v2 group or one below it has a living process."""
-    return bool(_event(path, "populated"))
+    return bool(event(path, "populated"))
 
 
 def frozen(path: Path) -> bool:
     """Whether a v2 group is frozen, all of its processes included."""
-    return bool(_event(path, "frozen"))
+    return bool(event(path, "frozen"))
 
 
 def _wait(path: Path, key: str, value: bool, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     pause = 0.0005
-    while _event(path, key) not in (value, None):
+    while event(path, key) not in (value, None):
         if time.monotonic() >= deadline:
             return False
         time.sleep(pause)

@@ -43,12 +43,9 @@ def _descend(path: Path, parts: Sequence[str], inherited: Sequence[str]) -> None
                 (path / file).write_text((above / file).read_text())
 
 
-def enter(where: Layout, group: str) -> None:
-    """Move the calling process, which has one thread, into ``group`` in each hierarchy that has it. Raises OSError."""
-    for top in where.v1:
-        if (top / group).is_dir():
-            # The caller alone: cgroup.procs waits for all readers (RCU).
-            (top / group / "tasks").write_text("0")
+def groups(where: Layout, group: str) -> tuple[str, ...]:
+    """Where ``group`` exists."""
+    return tuple(f"{top}/{group}" for top in where.v1 if (top / group).is_dir())
 
 
 def hide(where: Layout) -> None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import select
 import signal
 import struct
 import time
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
-from typing import Any
 
 from . import contents
 from .syscall import cloning, prctl, syscall
+
+TYPE_CHECKING = False  # typing's own takes whoever enters a guest 3 ms to read
+if TYPE_CHECKING:
+    from typing import Any
 
 _PIDFD_OPEN = 434
 _CLONE_INTO_CGROUP = 1 << 33
@@ -125,7 +126,7 @@ def wait_gone(pid: int, start: int, timeout: float) -> bool:
         os.close(fd)
 
 
-def fork_into(group: Path) -> int:
+def fork_into(group: str | os.PathLike[str]) -> int:
     """Fork as os.fork() does, the child beginning in a v2 cgroup. Raises OSError when it cannot (before Linux 5.7).
 
     To move there takes an RCU grace period, 10 to 20 ms, and keeps whoever changes cgroups waiting; to begin there
@@ -186,6 +187,8 @@ def aside(work: Callable[[], Any]) -> Callable[[], Any]:
     For work that leaves behind what the kernel is slow to take down: the end of the process is not waited for. The
     answer raises the OSError that ``work`` raised, and has to be called.
     """
+    import json  # few come here, and who enters a guest would wait
+
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:

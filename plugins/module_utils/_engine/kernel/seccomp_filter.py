@@ -12,10 +12,13 @@ import ctypes
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from ..errors import Unsupported
 from .syscall import prctl
+
+TYPE_CHECKING = False  # typing's own takes whoever enters a guest 3 ms to read
+if TYPE_CHECKING:
+    from typing import Any
 
 _LIBRARY = "libseccomp.so.2"
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2

@@ -15,7 +15,6 @@ import struct
 import termios
 import tty
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 #: Unlocks the other end of a pseudoterminal, and opens it without a path (ioctl_tty(2), Linux 4.13).
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
@@ -73,7 +72,6 @@ def raw(fd: int) -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-@dataclass
 class Copy:
     """Bytes on their way from ``source`` to ``target``.
 
@@ -82,11 +80,12 @@ class Copy:
     The end on the command's side is ours and does not block.
     """
 
-    source: int
-    target: int
-    inward: bool
-    waiting: bytes = b""
-    over: bool = False
+    def __init__(self, source: int, target: int, inward: bool) -> None:
+        self.source = source
+        self.target = target
+        self.inward = inward
+        self.waiting = b""
+        self.over = False
 
     def wants(self) -> tuple[int, int]:
         """The descriptor and the event (poll(2)) that this copy waits for."""
