@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import itertools
 import json
+import marshal
 import os
 import statistics
 import subprocess
@@ -360,6 +361,39 @@ def test_the_time_of_a_task(run: Controller) -> None:
         for first in (0, turns)
     )
     assert in_guest < 3 * on_host, (in_guest, on_host)
+
+
+#: What a process is confined by, as it sees that itself.
+CONFINED = """
+cat /proc/self/cgroup; grep -E "^(Cap|Seccomp|Groups|Uid)" /proc/self/status; readlink /proc/self/ns/*; ulimit -a; env
+"""
+
+
+def test_a_task_goes_by_what_was_noted_of_its_guest(host: tuple[Guests, Path]) -> None:
+    """Which is found out anew when it was damaged, or when the guest has changed."""
+    guests, _key = host
+    site, note = guests.site, guests.site.bundle(GUEST) / "entrance"
+
+    def task() -> str:
+        words = [site.program, "task", "word", GUEST, "/bin/sh", "-c", CONFINED]
+        ended = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert ended.stderr == "word 0\n", ended
+        return ended.stdout
+
+    note.unlink(missing_ok=True)
+    said = task()
+    noted = note.read_bytes()
+    assert task() == said and note.stat().st_mode & 0o777 == 0o600
+    question, answer = marshal.loads(noted)
+    forged = marshal.dumps((question, {**answer, "environment": {**answer["environment"], "FORGED": "1"}}))
+    note.write_bytes(forged)
+    assert "FORGED=1" in task(), "the note is not read"
+    for damaged in (b"", noted[:-9], b"{}", marshal.dumps((question, {})), marshal.dumps(question), marshal.dumps(1)):
+        note.write_bytes(damaged)
+        assert task() == said and note.read_bytes() == noted
+    lifecycle.configure(site, GUEST, "limits", {"rlimits": {"nofile": 99}})
+    changed = [line for line in task().splitlines() if line not in said.splitlines()]
+    assert len(changed) == 1 and changed[0].endswith(" 99"), changed
 
 
 def test_reboot_and_wait(run: Controller, host: tuple[Guests, Path]) -> None:

@@ -48,6 +48,15 @@ def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
         assert len(set(letters)) == len(letters) and "q" not in letters
 
 
+def test_a_task_reads_next_to_nothing() -> None:
+    script = f"import sys; from {cli.__name__} import task; print(*sys.modules)"
+    read = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True).stdout
+    ours = {name.rpartition("._engine.")[2] for name in read.split() if "._engine." in name}
+    assert {"caller", "entrance", "joiner"} <= ours
+    assert not ours & {"accounts", "enter", "files", "kernel.cgroup", "model", "running", "seccomp", "site"}
+    assert not {"dataclasses", "inspect", "json", "pathlib", "re", "typing"} & set(read.split())
+
+
 def test_who_enters_a_guest_does_not_wait_for_what_is_not_needed_to() -> None:
     script = f"import sys; from {cli.__name__} import inside; print(*sys.modules)"
     read = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .. import caller
 from ..entrance import RUN, Entrance, Question
 from ..errors import InvalidInput
+from ..kernel import process
 
 
 def run(version: str, given: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def run(version: str, given: Sequence[str]) -> int:
 def _entrance(version: str, name: str) -> Entrance:
     question = Question(f"{RUN}/{name}", version)
     known = question.answered()
-    if known is not None:
+    if known is not None and process.start_ticks(known.pid) == known.start:
         return known
     from .. import enter  # with most of the engine; nothing has been done yet
     from ..site import Site
