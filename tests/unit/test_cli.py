@@ -26,8 +26,10 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.cli import (
     run,
     service,
     table,
+    task,
     watch,
 )
+from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
 TOP = parser.parser("test")
 COMMANDS = completion.commands(TOP)
@@ -49,6 +51,7 @@ def test_every_command_is_done_by_its_group_and_every_group_is_known() -> None:
 
 
 def test_a_task_reads_next_to_nothing() -> None:
+    assert str(Site().run) == task.RUN
     script = f"import sys; from {cli.__name__} import task; print(*sys.modules)"
     read = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True).stdout
     ours = {name.rpartition("._engine.")[2] for name in read.split() if "._engine." in name}

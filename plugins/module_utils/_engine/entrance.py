@@ -14,9 +14,8 @@ import contextlib
 import marshal
 from collections.abc import Mapping
 
-#: Where the bundles of the program's guests are (see :class:`.site.Site`), and what in one is its run state.
-RUN, STATE = "/run/vserver", "state.json"
-_NOTE = "entrance"
+#: What in a guest's bundle is its run state, and the note.
+STATE, _NOTE = "state.json", "entrance"
 
 
 class Entrance:

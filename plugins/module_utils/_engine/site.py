@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .entrance import RUN
-
 
 @dataclass(frozen=True)
 class Site:
@@ -22,7 +20,7 @@ class Site:
     """
 
     state: Path = Path("/var/lib/vserver")
-    run: Path = Path(RUN)
+    run: Path = Path("/run/vserver")
     cgroup: str = "vserver"
     program: Path = Path("/usr/sbin/vserver")
 

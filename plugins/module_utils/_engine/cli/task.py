@@ -9,9 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from .. import caller
-from ..entrance import RUN, Entrance, Question
+from ..entrance import Entrance, Question
 from ..errors import InvalidInput
 from ..kernel import process
+
+#: As in :class:`..site.Site`, which is read where there is need of it only.
+RUN = "/run/vserver"
 
 
 def run(version: str, given: Sequence[str]) -> int:
