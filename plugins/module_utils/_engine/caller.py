@@ -48,6 +48,8 @@ def run(into: Entrance, name: str, argv: Sequence[str], way: Way = PLAIN) -> int
 
 def _entry(into: Entrance, argv: Sequence[str], way: Way) -> Entry:
     environment = {**into.environment, "HOME": "/" if way.uid else "/root"}
+    if way.user is not None:
+        from . import accounts  # noqa: F401  # the joiner, who needs it, can import nothing
     if way.tty:
         environment["TERM"] = os.environ.get("TERM", "linux")
     search = way.environment.get("PATH", environment["PATH"])

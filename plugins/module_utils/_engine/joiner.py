@@ -110,8 +110,6 @@ def join(entry: Entry, streams: Mapping[int, int], send: int, channel: Channel |
         for number, pair in into.rlimits.items():
             resource.setrlimit(number, pair)  # while a hard limit may still rise
         process.hide()
-        if entry.way.user is not None:
-            from . import accounts  # noqa: F401
         sys.meta_path.clear()  # whatever was imported now would be the guest's
         user = namespace.CLONE_NEWUSER if into.user_namespace else 0
         timing = namespace.CLONE_NEWTIME if namespace.has_time() else 0
@@ -150,7 +148,7 @@ def _confine(entry: Entry) -> dict[str, str | bytes]:
     uid, gid = way.uid, way.gid
     groups: tuple[int, ...] = ()
     if way.user is not None:
-        from . import accounts
+        from . import accounts  # which the caller has read
 
         os.setresgid(0, 0, 0)  # its files are read as the guest's root
         os.setresuid(0, 0, 0)
