@@ -221,7 +221,7 @@ options:
     type: bool
   parallel:
     description:
-      - How many guests are worked on at a time. As many as the host has processors, when not given.
+      - How many guests are worked on at a time. Twice as many as the host has processors, when not given.
     type: int
 seealso:
   - module: linux.vserver.guest
@@ -299,7 +299,6 @@ restart_required:
   sample: false
 """
 
-import os
 from typing import Any
 
 from ansible_collections.linux.vserver.plugins.module_utils._ansible import arguments, engine, module
@@ -314,7 +313,7 @@ def operate(site: Site, params: dict[str, Any], check: bool) -> Any:
         [module.wish(guest, keep) for guest in params["guests"]],
         purge=params["purge"],
         keep_data=keep is not False,
-        parallel=params["parallel"] or os.cpu_count() or 1,
+        parallel=params["parallel"],
         check=check,
     )
 

@@ -9,7 +9,6 @@ Called as ``python -m …call CGROUP FUNCTION ARGUMENTS``. Loading the engine do
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +38,7 @@ def _crowd(site: Site, template: str, first: int, count: int, state: str) -> Non
         )
         for number in range(first, first + count)
     ]
-    failed = [result.error for result in fleet.bring_all(site, wishes, parallel=os.cpu_count() or 1, check=False)]
+    failed = [result.error for result in fleet.bring_all(site, wishes, check=False)]
     if any(failed):
         raise next(error for error in failed if error)
 

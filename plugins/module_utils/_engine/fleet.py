@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -27,10 +28,17 @@ class Result:
 
 
 def bring_all(
-    site: Site, wishes: Sequence[Wish], *, purge: bool = False, keep_data: bool = True, parallel: int, check: bool
+    site: Site,
+    wishes: Sequence[Wish],
+    *,
+    purge: bool = False,
+    keep_data: bool = True,
+    parallel: int | None = None,
+    check: bool,
 ) -> list[Result]:
-    """Bring every guest to what is asked of it, ``parallel`` at a time; one that fails keeps no other from being done.
+    """Bring every guest to what is asked of it; one that fails keeps no other from being done.
 
+    * parallel: how many at a time; None: twice as many as there are processors, for each waits half of its time
     * purge: guests that no wish names become absent, but throw-away ones; ``keep_data``: whether their data stay
 
     Returns a result per wish, in their order, then one per purged guest. Raises :class:`InvalidInput` before anything
@@ -45,13 +53,14 @@ def bring_all(
     _require_sense(registry, wishes)
     results = {result.name: result for result in _foreseen(site, registry, wishes)}
     if not check:
+        at_a_time = parallel or 2 * (os.cpu_count() or 1)
         todo = [wish for wish in wishes if results[wish.name].error or results[wish.name].outcome.changed]
         # Who leaves goes first, and a second time goes whoever was in the way of another: it may have made room.
         for some in ([w for w in todo if w.state == "absent"], [w for w in todo if w.state != "absent"]):
-            results.update(_done(site, some, parallel))
+            results.update(_done(site, some, at_a_time))
         blocked = [wish for wish in todo if isinstance(results[wish.name].error, Conflict)]
         if len(blocked) < len(todo):
-            results.update(_done(site, blocked, parallel))
+            results.update(_done(site, blocked, at_a_time))
     return [results[wish.name] for wish in wishes]
 
 
