@@ -17,7 +17,6 @@ import pytest
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine import lifecycle, metrics, running, usage
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.controller import controller
 from ansible_collections.linux.vserver.plugins.module_utils._engine.limits import devices
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
@@ -103,8 +102,7 @@ def test_version_1_counts_on_a_disk_that_never_had_a_limit(guests: Guests, site:
     with image.open("wb") as file:
         file.truncate(64 * M)
     guests.start("counts", init=SLEEP)
-    io = controller(cgroup.layout(), "io", running.inner_cgroup(site, "counts"))
-    assert io is not None
+    io = running.controllers(site, "counts")["io"]
     write = f"echo $$ >{io.path}/cgroup.procs; dd if=/dev/zero of={place}/big bs=256k count=8 oflag=direct"
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
     subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)

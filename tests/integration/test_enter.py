@@ -122,8 +122,9 @@ def test_it_is_in_the_guests_group_of_every_hierarchy(guest: Guests, site: Site)
     child = started(site, "inside", "cat")
     try:
         assert child.stdin
-        tops = cgroup.hierarchies(cgroup.layout(), running.inner_cgroup(site, "inside"))
-        for group in tops:
+        layout = cgroup.layout()
+        groups = [running.group(site, "inside"), *(top / site.guest_cgroup("inside") for top in layout.v1)]
+        for group in groups:
             eventually(lambda group=group: len(cgroup_processes.ids(group)) == 2, f"{group} lacks the command")
     finally:
         child.communicate(timeout=60)

@@ -43,8 +43,10 @@ def disk_of(path: Path) -> str:
 
 def kernel(site: Site, name: str, controller_: str, v2: str, v1: str) -> str:
     """What a file of the guest's group says."""
-    inner, (sharing, _unit) = running.inner_cgroup(site, name), running.sharing_group(site, name)
-    group = controller.controllers(cgroup.layout(), sharing if v2 in ("cpu.weight", "cpu.idle") else inner)[controller_]
+    sharing, _unit = running.sharing_group(site, name)
+    shares = controller.controller(cgroup.layout(), "cpu", sharing, sharing)
+    group = shares if v2 in ("cpu.weight", "cpu.idle") else running.controllers(site, name)[controller_]
+    assert group is not None
     return str(group.read(v2 if group.unified else v1))
 
 
@@ -265,9 +267,10 @@ def test_a_restart_puts_them_in_force_before_init_runs(guests: Guests, site: Sit
 
 def test_what_somebody_else_changed_is_found_and_put_right(guests: Guests, site: Site) -> None:
     guests.start("drifts", init=SLEEP, limits={"processes": 50, "cpu_weight": 200})
-    group = controller.controllers(cgroup.layout(), running.inner_cgroup(site, "drifts"))
-    group["pids"].write("pids.max", 60)
-    share = controller.controllers(cgroup.layout(), running.sharing_group(site, "drifts")[0])["cpu"]
+    running.controllers(site, "drifts")["pids"].write("pids.max", 60)
+    sharing, _unit = running.sharing_group(site, "drifts")
+    share = controller.controller(cgroup.layout(), "cpu", sharing, sharing)
+    assert share is not None
     share.write("cpu.weight" if share.unified else "cpu.shares", 300)
     outcome = set_limits(site, "drifts", check=True)
     assert set(outcome.before) == {"processes", "cpu_weight"} and outcome.before["processes"] == 60

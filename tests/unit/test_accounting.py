@@ -79,7 +79,7 @@ def test_flat_files() -> None:
 def test_memory_in_both_versions(file: str, unified: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree, memory = tmp_path / "tree", tmp_path / ("tree" if unified else "memory")
     monkeypatch.setattr(cgroup, "layout", lambda: cgroup.Layout(tree, {"memory": memory}))
-    group = memory / "vserver/web1/guest"
+    group = memory / ("vserver/web1/guest" if unified else "vserver/web1")
     group.mkdir(parents=True)
     assert accounting.memory(Site(), "web1") == 0
     (group / file).write_text("4096\n")

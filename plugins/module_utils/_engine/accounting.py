@@ -21,7 +21,7 @@ from . import running, socket_owners
 from .chbind import attach
 from .chbind.traffic_counter import Traffic
 from .kernel import cgroup, cgroup_processes, pressure, process
-from .kernel.controller import Controller, controller, controllers
+from .kernel.controller import Controller
 from .kernel.pressure import Pressure
 from .limits import socket_counter
 from .site import Site
@@ -101,7 +101,7 @@ def read_all(site: Site, names: Sequence[str]) -> dict[str, Account]:
 
 def _read(site: Site, name: str, its_sockets: int | None) -> Account:
     layout, inner = cgroup.layout(), running.inner_cgroup(site, name)
-    groups, tree = controllers(layout, inner), Controller(f"{layout.tree}/{inner}", True)
+    groups, tree = running.controllers(site, name), Controller(f"{layout.tree}/{inner}", True)
     values: dict[str, Any] = {"processes": len(cgroup_processes.ids(layout.tree / inner)), "sockets": its_sockets}
     with contextlib.suppress(OSError):
         values.update(_processor(tree, groups.get("cpu")))
@@ -173,7 +173,7 @@ def _number(group: Controller, file: str) -> int | None:
 
 def memory(site: Site, name: str) -> int:
     """The bytes of memory that a guest uses now, page cache included; 0 where they are not counted."""
-    group = controller(cgroup.layout(), "memory", running.inner_cgroup(site, name))
+    group = running.controllers(site, name).get("memory")
     with contextlib.suppress(OSError):
         return 0 if group is None else _in_use(group) or 0
     return 0
@@ -258,7 +258,7 @@ def v1_disks(text: str | None) -> Counter[str]:
 
 def incidents(site: Site, name: str) -> dict[str, int]:
     """How often a running guest was at its limits: kind of event (see :data:`.event.WORDS`) → count so far."""
-    groups = controllers(cgroup.layout(), running.inner_cgroup(site, name))
+    groups = running.controllers(site, name)
     found: dict[str, int | None] = {}
     with contextlib.suppress(OSError):
         found["sockets-refused"] = _sockets_refused(running.outer_cgroup(site, cgroup.layout(), name))

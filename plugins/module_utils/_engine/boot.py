@@ -74,7 +74,7 @@ def boot(
             cgroup.create(layout, "bound/guest", inside=site.unit_cgroup(guest.name))
         else:
             cgroup.create(layout, f"{site.guest_cgroup(guest.name)}/guest")
-        cgroup_v1.create(layout, running.inner_cgroup(site, guest.name))
+        cgroup_v1.create(layout, running.outer_group(site, layout, guest.name))
     except OSError as error:
         raise VserverError(f"make the cgroup of guest {guest.name}", why=error.strerror) from error
     faults.reached("start:cgroup-made")

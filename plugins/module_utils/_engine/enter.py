@@ -59,8 +59,9 @@ def find(site: Site, name: str) -> Entrance:
     if now is None:
         raise InvalidInput(f"guest {name} does not run", remedy="Start it first.")
     try:
-        layout, group = cgroup.layout(), running.inner_cgroup(site, name)
-        others = cgroup_v1.groups(layout, group)
+        layout = cgroup.layout()
+        outer = running.outer_group(site, layout, name)
+        others = cgroup_v1.groups(layout, outer)
         program = seccomp_filter.compiled(seccomp.profile(os.uname().machine))
     except OSError as error:
         raise VserverError(f"enter guest {name}", why=str(error.strerror or error)) from error
@@ -69,7 +70,7 @@ def find(site: Site, name: str) -> Entrance:
         now.pid,
         now.start,
         str(layout.tree),
-        f"{layout.tree}/{group}",
+        f"{layout.tree}/{outer}/guest",
         others,
         capabilities.of(now.guest),
         program,

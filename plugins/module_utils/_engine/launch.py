@@ -65,8 +65,9 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
                     # A kernel without shows the host's uptime, which guest_info tells.
                     with contextlib.suppress(OSError):
                         namespace.begin_time()
-                cgroup_place.enter_v1(cgroup_v1.groups(cgroup.layout(), running.inner_cgroup(site, guest.name)))
-                cgroup_v1.hide(cgroup.layout())
+                layout = cgroup.layout()
+                cgroup_place.enter_v1(cgroup_v1.groups(layout, running.outer_group(site, layout, guest.name)))
+                cgroup_v1.hide(layout)
                 # Last: whoever is in a Landlock domain may be kept from mounting.
                 landlock.scope(signals=guest.context.spectator)
                 os.execv(argv[0], argv)

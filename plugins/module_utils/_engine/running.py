@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 from . import files, record
 from .entrance import STATE
 from .errors import VserverError
-from .kernel import cgroup, contents, process
+from .kernel import cgroup, contents, controller, process
+from .kernel.controller import Controller
 from .model import Guest
 from .site import Site
 
@@ -190,13 +192,21 @@ def outer_cgroup(site: Site, layout: cgroup.Layout, name: str) -> Path:
 
 
 def inner_cgroup(site: Site, name: str) -> str:
-    """The group of the guest's own processes, relative to the top of a hierarchy; its limits are set there."""
+    """The group of the guest's own processes, relative to the top of the v2 tree. Other hierarchies have the outer one
+    only, since nothing of theirs is delegated."""
     return f"{outer_group(site, cgroup.layout(), name)}/guest"
 
 
 def group(site: Site, name: str) -> Path:
     """The v2 path of the group of the guest's own processes."""
     return cgroup.layout().tree / inner_cgroup(site, name)
+
+
+def controllers(site: Site, name: str) -> Mapping[str, Controller]:
+    """v2's name → the files of the group in which the guest's processes are and its limits are set; those there are."""
+    layout = cgroup.layout()
+    outer = outer_group(site, layout, name)
+    return controller.controllers(layout, f"{outer}/guest", outer)
 
 
 def own_groups(site: Site, name: str) -> tuple[str, str, str | None]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from .. import systemd
+from .. import running, systemd
 from ..errors import VserverError
 from ..facet import Change, compare_fields
 from ..kernel import cgroup
@@ -34,7 +34,7 @@ from ..limits import (
     sysctls,
 )
 from ..model import Guest, Limits
-from ..running import Running, inner_cgroup, outer_cgroup, own_groups, read, sharing_group, update_section
+from ..running import Running
 from ..site import Site
 
 
@@ -93,15 +93,15 @@ def observe(site: Site, guest: Guest, now: Running | None) -> Limits | None:
     if now is None:
         return None
     layout = cgroup.layout()
-    outer, share_of, _unit = own_groups(site, guest.name)
-    groups = controllers(layout, f"{outer}/guest")
+    outer, share_of, _unit = running.own_groups(site, guest.name)
+    groups = controllers(layout, f"{outer}/guest", outer)
     values: dict[str, Any] = {}
     for name, tell in (("memory", memory), ("cpu", processor), ("pids", processes)):
         if name in groups:
             values.update(tell.read(groups[name]))
     if "cpuset" in groups:
         values.update(processors.read(groups["cpuset"], guest.limits.cpuset))
-    sharing = controller(layout, "cpu", share_of)
+    sharing = controller(layout, "cpu", share_of, share_of)
     if sharing is not None:
         values.update(share.read(sharing))
     if "io" in groups:
@@ -136,14 +136,14 @@ def _kept(limits: Limits) -> Limits:
 
 def apply(site: Site, guest: Guest, changes: Sequence[Change]) -> None:
     """Set the limits of a running guest."""
-    now = read(site, guest.name)
+    now = running.read(site, guest.name)
     if now is None:
         return
     changed = {change.option for change in changes}
     _write(site, guest, now.pid, changed)
     if changed & set(per_process.FIELDS):
-        per_process.write(guest, inner_cgroup(site, guest.name))
-    update_section(site, guest, "limits")
+        per_process.write(guest, running.inner_cgroup(site, guest.name))
+    running.update_section(site, guest, "limits")
 
 
 def enforce(site: Site, guest: Guest, pid: int) -> None:
@@ -152,12 +152,12 @@ def enforce(site: Site, guest: Guest, pid: int) -> None:
     The rlimits are the runtime's to set.
     """
     limits = guest.limits
-    io = controller(cgroup.layout(), "io", inner_cgroup(site, guest.name))
+    io = running.controllers(site, guest.name).get("io")
     if io is not None:
         devices.count(io, site.guests)
     fields = (field.name for field in dataclasses.fields(Limits))
     changed = {name for name in fields if getattr(limits, name) != getattr(_NONE, name)} | set(sockets.FIELDS)
-    if sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
+    if running.sharing_group(site, guest.name)[1] is not None and _sharing(site, guest) is not None:
         changed |= {*share.FIELDS, *protection.FIELDS}  # systemd remembers what the guest had before
     if space.astray(site, guest) or space.read(site, guest) != {name: getattr(limits, name) for name in space.FIELDS}:
         changed |= set(space.FIELDS)  # it is the file system that remembers
@@ -176,16 +176,17 @@ def forget(site: Site, name: str) -> None:
 
 
 def _sharing(site: Site, guest: Guest) -> Controller | None:
-    return controller(cgroup.layout(), "cpu", sharing_group(site, guest.name)[0])
+    group = running.sharing_group(site, guest.name)[0]
+    return controller(cgroup.layout(), "cpu", group, group)
 
 
 def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
-    groups = controllers(cgroup.layout(), inner_cgroup(site, guest.name))
+    groups = running.controllers(site, guest.name)
     for name, kind in _KINDS.items():
         if changed & set(kind.FIELDS):
             _put(guest, kind, groups.get(name))
     if changed & set(share.FIELDS):
-        sharing, unit = _sharing(site, guest), sharing_group(site, guest.name)[1]
+        sharing, unit = _sharing(site, guest), running.sharing_group(site, guest.name)[1]
         if unit is None or sharing is None:
             _put(guest, share, sharing)
         elif not share.in_force(sharing, guest.limits):
@@ -194,7 +195,7 @@ def _write(site: Site, guest: Guest, pid: int, changed: set[str]) -> None:
         with _told(guest):
             protection.write(site, guest)
     if changed & set(sockets.FIELDS):
-        sockets.write(guest, outer_cgroup(site, cgroup.layout(), guest.name))
+        sockets.write(guest, running.outer_cgroup(site, cgroup.layout(), guest.name))
     if changed & set(space.FIELDS):
         space.write(site, guest)
     if changed & set(sysctls.FIELDS):

@@ -59,17 +59,22 @@ def name_in(layout: Layout, controller: str) -> str | None:
     return None
 
 
-def controllers(layout: Layout, group: str) -> Mapping[str, Controller]:
-    """v2's name → the controller's files in ``group``, a path below the top of every hierarchy; those this host has."""
-    found = {name: controller(layout, name, group) for name in _SURE}
+def controllers(layout: Layout, group: str, v1: str) -> Mapping[str, Controller]:
+    """v2's name → the controller's files in a group, as :func:`controller` has them; those this host has."""
+    found = {name: controller(layout, name, group, v1) for name in _SURE}
     return {name: files for name, files in found.items() if files is not None}
 
 
-def controller(layout: Layout, name: str, group: str) -> Controller | None:
-    """The files in ``group`` of the one that v2 calls ``name``; None when this host lacks it."""
+def controller(layout: Layout, name: str, group: str, v1: str) -> Controller | None:
+    """The files of the one that v2 calls ``name``; None when this host lacks it.
+
+    * group: a path below the top of the v2 tree; v1: the one below the top of another hierarchy
+    """
     here = name_in(layout, name)
     top = None if here is None else layout.controllers[here]
-    return None if top is None else Controller(f"{top}/{group}", top == layout.unified)
+    if top is None:
+        return None
+    return Controller(f"{top}/{group}", True) if top == layout.unified else Controller(f"{top}/{v1}", False)
 
 
 def offers(layout: Layout, controller: str, file: str, v1_file: str | None) -> bool:

@@ -161,7 +161,7 @@ def _top(site: Site, in_unit: bool) -> _Level | None:
 
 
 def _level(group: str, unit: str | None = None, guests: str = "") -> _Level | None:
-    memory = controller(cgroup.layout(), "memory", group)
+    memory = controller(cgroup.layout(), "memory", group, group)
     return _Level(memory, unit, guests) if memory is not None and memory.unified else None
 
 
