@@ -188,10 +188,8 @@ LOADS = {
 
 def held(guests: Guests, name: str, files: Sequence[str]) -> int:
     """How often the kernel has held a guest to a limit."""
-    groups = cgroup.hierarchies(cgroup.layout(), guests.site.guest_cgroup(name))
-    texts = [
-        path.read_text() for group in groups for path in (group / "guest" / file for file in files) if path.exists()
-    ]
+    groups = [guests.group(name), *(top / guests.site.guest_cgroup(name) for top in cgroup.layout().v1)]
+    texts = [path.read_text() for group in groups for path in (group / file for file in files) if path.exists()]
     counts = re.findall(r"^(?:max |nr_throttled )?(\d+)$", "".join(texts), re.MULTILINE)
     return sum(map(int, counts))
 
