@@ -146,15 +146,17 @@ def guest_info(ground: Ground, rounds: int, say: Say) -> Values:
     def ours() -> float:
         return call(ground, "info.guests", names)
 
+    path = runtime.choose(ground.site)
+
     def peer() -> float:
         watch = Stopwatch()
-        command = runtime.command(ground.site, ground.peers.path, Path(os.devnull), "list", "--format", "json")
+        command = runtime.command(ground.site, path, Path(os.devnull), "list", "--format", "json")
         with watch.running():
             answer = subprocess.run(command, capture_output=True, check=True).stdout
         assert len(json.loads(answer)) == len(names), answer
         return watch.milliseconds
 
-    return side_by_side(ours, peer, f"{ground.peers.name} list", rounds, say)
+    return side_by_side(ours, peer, f"{Path(path).name} list", rounds, say)
 
 
 def attach(ground: Ground, rounds: int, say: Say) -> Values:
