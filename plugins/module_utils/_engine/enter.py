@@ -54,7 +54,7 @@ def _check(way: Way) -> None:
 
 
 def find(site: Site, name: str) -> Entrance:
-    """The way into a guest. Raises :class:`InvalidInput` for one that does not run."""
+    """The way into a guest. Raises :class:`InvalidInput` for one that does not run, :class:`VserverError`."""
     now = running.read(site, name)
     if now is None:
         raise InvalidInput(f"guest {name} does not run", remedy="Start it first.")

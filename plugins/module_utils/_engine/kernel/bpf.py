@@ -236,7 +236,8 @@ def program_info(program: int) -> ProgramInfo:
 
 
 def read_information(descriptor: int, info: Buffer, attempt: str) -> None:
-    """Fill ``info`` with what the kernel knows about a program or map."""
+    """Fill ``info``, as large as is asked for, with what the kernel knows about a program or map (struct bpf_prog_info,
+    bpf_map_info). Raises :class:`BpfError`."""
     attributes = struct.pack("=IIQ", descriptor, len(info), address_of(info))
     call(_OBJ_INFO, ctypes.create_string_buffer(attributes, len(attributes)), attempt)
 
