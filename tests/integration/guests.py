@@ -159,7 +159,7 @@ class Guests:
         groups = running.outer_groups(self.site, name)
         found = [str(path) for group in groups for path in cgroup.hierarchies(cgroup.layout(), group)]
         found += [str(place) for _runtime, place in runtime.state(self.site, name)]
-        if running.state_file(self.site, name).exists():
+        if Path(running.state_file(self.site, name)).exists():
             found.append("run state")
         mounts = Path("/proc/self/mountinfo").read_text()
         found += [line for line in mounts.splitlines() if f"{self.site.run}/{name}/" in line]

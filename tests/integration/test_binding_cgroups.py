@@ -137,8 +137,8 @@ def test_a_start_is_refused_when_process_1_is_in_another_cgroup(
     guests.define("astray", addresses=[ADDRESS], init=SLEEP)
     create = launch.create
 
-    def create_elsewhere(site: Site, guest: Guest, path: str, own_time: bool) -> int:
-        pid = create(site, guest, path, own_time)
+    def create_elsewhere(site: Site, guest: Guest, path: str, own_time: bool, program: int | None) -> int:
+        pid = create(site, guest, path, own_time, program)
         (elsewhere / "cgroup.procs").write_text(str(pid))
         return pid
 

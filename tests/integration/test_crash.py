@@ -129,14 +129,15 @@ def test_stop(guests: Guests, site: Site, tmp_path: Path, init: tuple[str, ...] 
 
 def test_destroy(guests: Guests, site: Site, tmp_path: Path) -> None:
     def destroy() -> None:
+        assert {guest["name"] for guest in info.guests(site)} <= {"crash"}, "what is being removed is told of"
         lifecycle.set_state(site, "crash", "absent", {})
         lifecycle.remove_root(site, "crash")
-        assert not site.guest("crash").exists()
+        assert not [entry for entry in os.listdir(site.guests) if "crash" in entry]
         assert not site.bundle("crash").exists()
         assert not guests.traces("crash")
 
     points = crash_everywhere(destroy, lambda: guests.start("crash", init=SLEEP), tmp_path / "points")
-    assert "clone:removed" in points
+    assert {"clone:removed", "tree:doomed"} <= {*points}
 
 
 def test_live_change(guests: Guests, site: Site, tmp_path: Path) -> None:

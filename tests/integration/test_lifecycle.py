@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, power, running, store
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, oci, power, running, store
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind import attach as binding_attach
 from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import Conflict, InvalidInput, VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes
@@ -205,6 +205,42 @@ def test_the_hosts_null_device_stays_the_hosts(guests: Guests, site: Site) -> No
     runtimes.runtimes(site)
     null = os.stat(os.devnull)
     assert (null.st_uid, null.st_gid, null.st_mode & 0o777) == (0, 0, 0o666)
+
+
+def test_a_guest_has_few_file_systems_of_its_own_and_sees_nothing_of_the_kernels(guests: Guests) -> None:
+    """With each of them grows what the end of any guest costs the kernel (memcg_reparent_list_lrus)."""
+    guests.start("mounts", init=SLEEP)
+    hosts = {line.split()[2] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    mounts = [line.split() for line in guests.run("mounts", "cat", "/proc/self/mountinfo").splitlines()]
+    own: dict[str, str] = {}
+    for _id, _parent, device, _root, point, *_rest in mounts:
+        if device not in hosts:
+            own.setdefault(device, point)
+    masked = [path for path in oci.MASKED if os.path.isdir(path)]
+    assert sorted(own.values()) == sorted(
+        ["/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/run", *masked]
+    )
+    hidden = [path for path in (*oci.HIDDEN, "/sys/fs/bpf", "/sys/fs/pstore", *masked) if os.path.isdir(path)]
+    assert len(hidden) > 2
+    assert guests.run("mounts", "find", *hidden, "-mindepth", "1") == ""
+
+
+def test_what_guests_hold_is_spread_over_the_disk_where_it_can_be(tmp_path: Path) -> None:
+    image, place = tmp_path / "image", tmp_path / "place"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    for kind, source in (("ext4", ["-o", "loop", str(image)]), ("tmpfs", ["tmpfs"])):
+        subprocess.run(["mount", "-t", kind, *source, str(place)], check=True)
+        try:
+            site = Site(place / "state", tmp_path / kind)
+            store.prepare(site)
+            store.prepare(site)
+            flags = subprocess.run(["lsattr", "-d", site.guests], check=False, capture_output=True, text=True).stdout
+            assert ("T" in flags.split()[0]) is (kind == "ext4")
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_fork_bomb_at_stop_time_dies_as_a_whole(guests: Guests, site: Site) -> None:
@@ -451,7 +487,7 @@ def test_a_damaged_record_is_an_error_and_stays(guests: Guests, site: Site) -> N
 def test_state_of_a_former_boot_is_no_running_guest(guests: Guests, site: Site) -> None:
     """A pid that somebody else has now is told apart by its start time."""
     guests.start("former", init=SLEEP)
-    state = running.state_file(site, "former")
+    state = Path(running.state_file(site, "former"))
     lifecycle.set_state(site, "former", "stopped", {})
     stale = f'{{"pid": {os.getpid()}, "start": 1, "runtime": "x", "started_at": "x", "guest": '
     state.write_text(stale + (site.guest("former") / "guest.json").read_text() + "}")

@@ -32,7 +32,7 @@ def test_its_older_supervisor_boots_it_again(guests: Guests, site: Site) -> None
     guests.wait_booted("modern")
     later = "sleep 1; systemctl --no-block reboot"
     guests.run("modern", "sh", "-c", f"setsid sh -c '{later}' </dev/null >/dev/null 2>&1 &")
-    _of_the_future(running.state_file(site, "modern"), "guest")
+    _of_the_future(Path(running.state_file(site, "modern")), "guest")
     _of_the_future(site.guest("modern") / "guest.json")
     eventually(lambda: running.found(site, "modern") is None, "the guest did not end")
     eventually(lambda: running.found(site, "modern") is not None, "the guest did not boot again")
@@ -48,7 +48,7 @@ def test_its_older_supervisor_boots_it_again(guests: Guests, site: Site) -> None
 def test_one_that_runs_with_settings_nobody_knows_is_named_and_can_be_ended(guests: Guests, site: Site) -> None:
     guests.start("modern", init=SLEEP, addresses=["127.0.91.3"])
     guests.start("plain", init=SLEEP)
-    _of_the_future(running.state_file(site, "modern"), "guest")
+    _of_the_future(Path(running.state_file(site, "modern")), "guest")
     with pytest.raises(VserverError, match=r"state\.json, the settings with which guest modern runs: a newer"):
         lifecycle.set_state(site, "modern", "stopped", {})
     assert {told["name"]: told["state"] for told in info.guests(site)} == {"modern": "unreadable", "plain": "running"}
@@ -59,7 +59,7 @@ def test_one_that_runs_with_settings_nobody_knows_is_named_and_can_be_ended(gues
 @pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}'])
 def test_one_whose_run_state_is_damaged_can_be_ended(guests: Guests, site: Site, text: str) -> None:
     guests.start("hurt", init=SLEEP, addresses=["127.0.91.4"])
-    running.state_file(site, "hurt").write_text(text)
+    Path(running.state_file(site, "hurt")).write_text(text)
     assert info.guests(site, ["hurt"])[0]["state"] == "unreadable"
     lifecycle.kill(site, "hurt")
     assert not guests.traces("hurt") and info.guest(site, "hurt")["state"] == "stopped"

@@ -16,7 +16,8 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.model import
 
 def config_of(guest: Guest) -> dict:  # type: ignore[type-arg]
     group = "vserver/web1/guest"
-    return oci.config(guest, Path("/r"), Path("/s"), group, ["CAP_CHOWN"], {"x": 1}, user=Path("/u"))
+    hidden = ["/sys/kernel"]
+    return oci.config(guest, Path("/r"), Path("/s"), group, ["CAP_CHOWN"], {"x": 1}, hidden, user=Path("/u"))
 
 
 def test_a_guest_has_every_namespace_but_the_network() -> None:
@@ -42,8 +43,11 @@ def test_without_a_user_namespace_nothing_is_mapped() -> None:
 def test_nothing_of_the_host_is_mounted_but_sysfs_read_only() -> None:
     mounts = config_of(Guest("web1", context=Context(xid=100)))["mounts"]
     binds = [mount for mount in mounts if "bind" in mount["options"]]
-    assert [(mount["destination"], mount["source"]) for mount in binds] == [("/sys", "/s")]
-    assert "ro" in binds[0]["options"]
+    assert [(mount["destination"], mount["source"]) for mount in binds] == [
+        ("/sys", "/s"),
+        ("/sys/kernel", "/s/fs/cgroup"),
+    ]
+    assert all("ro" in mount["options"] for mount in binds)
     assert all("nosuid" in mount["options"] for mount in mounts)
 
 

@@ -148,7 +148,7 @@ def _run(site: Site, settings: Guest, /, **changes: Any) -> Running:
     start = process.start_ticks(os.getpid())
     assert start is not None
     now = Running(os.getpid(), start, "/usr/bin/crun", "2026-01-01T00:00:00+00:00", settings)
-    path = running.state_file(site, settings.name)
+    path = Path(running.state_file(site, settings.name))
     path.parent.mkdir(parents=True, exist_ok=True)
     running.write(site, now)
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -174,7 +174,7 @@ def test_settings_of_a_newer_version_in_force_are_refused_and_the_guest_is_known
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"pid": 1}'])
 def test_a_damaged_run_state_is_an_error_and_hinders_nobody_to_clear_up(site: Site, text: str) -> None:
-    path = running.state_file(site, "web1")
+    path = Path(running.state_file(site, "web1"))
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(VserverError, match=r"state\.json"):

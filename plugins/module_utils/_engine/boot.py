@@ -113,10 +113,12 @@ def boot(
     return now
 
 
-def create_process(site: Site, guest: Guest, path: str, own_time: bool, *, tried: bool = False) -> int:
+def create_process(
+    site: Site, guest: Guest, path: str, own_time: bool, program: int | None = None, *, tried: bool = False
+) -> int:
     """Create process 1 of a guest whose cgroup is bound and whose bundle is written; answers its pid.
 
-    * own_time: see :func:`.launch.create`
+    * own_time, program: see :func:`.launch.create`
     * tried: that programs take effect has been seen with another guest just now: they do for all or, from some moment
       on, for none, not even for guests that run
 
@@ -124,7 +126,7 @@ def create_process(site: Site, guest: Guest, path: str, own_time: bool, *, tried
     """
     if not tried:
         binding.require_effect(site, guest)
-    return launch.create(site, guest, path, own_time)
+    return launch.create(site, guest, path, own_time, program)
 
 
 def _write_bundle(site: Site, guest: Guest) -> None:
@@ -136,6 +138,7 @@ def _write_bundle(site: Site, guest: Guest) -> None:
         cgroup=running.inner_cgroup(site, guest.name),
         kept=capabilities.of(guest),
         seccomp=seccomp.profile(os.uname().machine),
+        hidden=[place for place in oci.HIDDEN if os.path.isdir(place)],
         seen=bundle,
         user=bundle / launch.USER_NAMESPACE,
     )

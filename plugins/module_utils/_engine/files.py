@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import faults
 from .errors import ToolFailed, VserverError
 from .kernel import contents
 from .kernel.syscall import check, libc
@@ -62,12 +63,12 @@ def write_json(path: Path, data: Mapping[str, Any], mode: int = 0o600) -> None:
     write(path, f"{json.dumps(data, sort_keys=True)}\n".encode(), mode)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """Return the data in ``path``; raises FileNotFoundError, or :class:`VserverError` when it is no JSON."""
     return parse_json(contents.read(path), path)
 
 
-def parse_json(data: bytes, path: Path) -> Any:
+def parse_json(data: bytes, path: str | Path) -> Any:
     """Return what :func:`read_json` does, of a file that has been read."""
     try:
         return json.loads(data)
@@ -93,19 +94,23 @@ def pending_directory(parent: Path) -> Path:
     return path
 
 
-def remove_tree(path: Path) -> None:
+def remove_tree(path: Path, doomed: Path | None = None) -> None:
     """Remove a directory with all it holds, crossing no mount: first out of its place by one rename, then for good.
 
     The tree may be a guest's: rm(1) follows no symbolic link and copes with any depth.
+
+    * doomed: what it is called until it is gone; None: a name by chance that :func:`sweep` finds beside it
     """
     if not os.path.lexists(path):
         return
-    doomed = path
     try:
-        if not path.name.startswith(PENDING):
-            doomed = path.parent / (PENDING + os.urandom(6).hex())
+        if path.name.startswith(PENDING):
+            doomed = path
+        else:
+            doomed = doomed or path.parent / (PENDING + os.urandom(6).hex())
             path.rename(doomed)
             fsync_directory(path.parent)
+            faults.reached("tree:doomed")
     except OSError as error:
         raise VserverError(f"remove {path}", why=error.strerror) from error
     import subprocess  # takes longer to read than all the rest, and who enters a guest has no need of it

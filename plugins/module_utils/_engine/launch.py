@@ -20,14 +20,14 @@ from . import running, runtime
 from .errors import ToolFailed, VserverError
 from .facets import root
 from .host import filesystem
-from .kernel import cgroup, cgroup_place, cgroup_v1, landlock, mount, namespace, openat2
+from .kernel import cgroup, cgroup_place, cgroup_v1, landlock, mount, namespace, openat2, process
 from .model import ID_COUNT, Guest
 from .site import Site
 
 #: Those of a spectator: the host's processes and control groups, read-only.
 SPECTATORS = ("proc", "cgroup")
 
-#: Where the bundle's mounts go; empty directories on the host.
+#: Where the bundle's mounts go; directories that are empty on the host, but for a null device.
 MOUNT_POINTS = ("lower", "writable", "root", "sys", "null", *SPECTATORS)
 #: Where its user namespace goes, for the runtime to join; an empty file.
 USER_NAMESPACE = "user"
@@ -39,10 +39,11 @@ _LAYERS = (Path("lower"), Path("writable/upper"), Path("writable/work"))
 _MOUNTED_ON = ("dev", "proc", "run", "sys")
 
 
-def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
+def create(site: Site, guest: Guest, path: str, own_time: bool, program: int | None) -> int:
     """Create the guest's container from its bundle, and return the host's pid of its process 1, not yet executing init.
 
     * own_time: time since boot begins now for it, where the kernel can
+    * program: a sealed copy of the runtime; None: it makes one of itself
 
     Process 1 becomes a child of the next subreaper above the runtime, or of the host's process 1.
     Raises :class:`VserverError`.
@@ -52,14 +53,15 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
     for leftover in (log, pid_file):
         leftover.unlink(missing_ok=True)
     argv = runtime.command(site, path, log, "create", "--bundle", str(bundle), "--pid-file", str(pid_file), guest.name)
-    # Of this process and not of the child, which would have to copy all that the making of it writes to.
+    # Found and made in this process and not in the child, which would have to copy all that it writes to.
+    lower = root.template_root(site, guest.root) if guest.root.method == "overlay" else Path("/")
     with _user_namespace(guest) as mapping:
         receive, send = os.pipe()
-        child = os.fork()
+        child = process.fork_briefly()
         if child == 0:
             try:
                 os.close(receive)
-                _prepare(site, guest, mapping)
+                _prepare(site, guest, lower, mapping)
                 _leave_behind(bundle / "null")
                 if own_time:
                     # A kernel without shows the host's uptime, which guest_info tells.
@@ -70,6 +72,9 @@ def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
                 cgroup_v1.hide(layout)
                 # Last: whoever is in a Landlock domain may be kept from mounting.
                 landlock.scope(signals=guest.context.spectator)
+                if program is not None:
+                    with contextlib.suppress(OSError):
+                        os.execve(program, argv, os.environ)
                 os.execv(argv[0], argv)
             except BaseException as error:
                 os.write(send, _reason(error).encode()[:4000])
@@ -116,19 +121,21 @@ def _leave_behind(place: Path) -> None:
     """Give the runtime, and so the guest's init, nothing of this process: no descriptors, no ignored signals.
 
     A runtime may give standard input and output away to the guest's root (crun does), so they are a null device of the
-    guest's own, on a file system in ``place`` that only this mount namespace has; never the host's /dev/null.
+    guest's own, new for each run, in the directory ``place``; never the host's /dev/null.
     """
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    mount.mount("tmpfs", place, "tmpfs", mount.MS_NOSUID | mount.MS_NOEXEC, "size=4k,nr_inodes=2")
+    mount.bind(place, place)
+    mount.mount("none", place, "", mount.MS_REMOUNT | mount.MS_BIND | mount.MS_NOSUID | mount.MS_NOEXEC)
     null = mount.null_device(place / "null")
     for fd in (0, 1, 2):
         os.dup2(null, fd)
 
 
-def _prepare(site: Site, guest: Guest, mapping: int | None) -> None:
+def _prepare(site: Site, guest: Guest, lower: Path, mapping: int | None) -> None:
     """Leave the host's mount namespace and build the guest's root below its bundle.
 
+    * lower: the lowest layer of an overlay
     * mapping: the guest's user namespace, None: it has none
     """
     bundle, clone = site.bundle(guest.name), root.directory(site, guest.name)
@@ -147,11 +154,11 @@ def _prepare(site: Site, guest: Guest, mapping: int | None) -> None:
 
     if guest.root.method == "host":
         # Not shifted: what the host's users own is nobody's in the guest, so its root may read what everybody may.
-        mount.bind(Path("/"), bundle / "lower")
+        mount.bind(lower, bundle / "lower")
         mount.bind(clone, bundle / "writable")
         mount.overlay(target, *_LAYERS, filesystem.OVERLAY, 0)
     elif guest.root.method == "overlay":
-        layer(root.template_root(site, guest.root), bundle / "lower", readonly=True)
+        layer(lower, bundle / "lower", readonly=True)
         layer(clone, bundle / "writable")
         mount.overlay(target, *_LAYERS, filesystem.OVERLAY, 0 if mapping is None else guest.base_id)
     else:

@@ -20,8 +20,8 @@ ENVIRONMENT = (
     "LANG=C.UTF-8",
 )
 
-#: Files of /proc and /sys that tell of the host, or act on it.
-_MASKED = (
+#: Files of /proc that tell of the host, or act on it.
+MASKED = (
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -39,13 +39,11 @@ _MASKED = (
     "/proc/sysrq-trigger",
     "/proc/timer_list",
     "/proc/vmallocinfo",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs/bpf",
-    "/sys/fs/pstore",
-    "/sys/kernel",
-    "/sys/module",
 )
+#: The same of /sys: directories, which a runtime would mask with a file system of its own each, and with the number of
+#: those grows what the end of any control group costs the kernel (memcg_reparent_list_lrus). A bind of what is always
+#: empty in sysfs does as well; so are fs/bpf and fs/pstore by themselves.
+HIDDEN, _EMPTY = ("/sys/devices/virtual/powercap", "/sys/firmware", "/sys/kernel", "/sys/module"), "fs/cgroup"
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
 
 
@@ -56,6 +54,7 @@ def config(
     cgroup: str,
     kept: Sequence[str],
     seccomp: Mapping[str, Any] | None,
+    hidden: Sequence[str] = (),
     seen: Path | None = None,
     user: Path | None = None,
 ) -> dict[str, Any]:
@@ -64,6 +63,7 @@ def config(
     * root: where its root file system is mounted, sys: a bind of the host's sysfs, both as the launcher sees them
     * cgroup: the guest's group below the top of the v2 tree, which is all that the runtime sees of control groups
     * kept: the capabilities it keeps
+    * hidden: which of :data:`HIDDEN` the host has
     * seen: directory with ``proc`` and ``cgroup`` of the host, read-only, for a spectator
     * user: a bind of the user namespace to join; None: the runtime makes one, whose owner is the host's root
     """
@@ -73,7 +73,7 @@ def config(
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in namespaces],
         "cgroupsPath": f"/{cgroup}",
-        "maskedPaths": list(_MASKED),
+        "maskedPaths": list(MASKED),
         "readonlyPaths": list(_READONLY),
     }
     if guest.context.user_namespace:
@@ -89,7 +89,7 @@ def config(
         "ociVersion": "1.0.2",
         "hostname": guest.hostname,
         "root": {"path": str(root)},
-        "mounts": _mounts(sys, seen if guest.context.spectator else None),
+        "mounts": _mounts(sys, hidden, seen if guest.context.spectator else None),
         "process": {
             "terminal": False,
             "user": {"uid": 0, "gid": 0, "umask": 0o022},
@@ -112,7 +112,7 @@ def _unsigned(limit: int) -> int:
     return _INFINITY if limit == -1 else limit
 
 
-def _mounts(sys: Path, seen: Path | None) -> list[dict[str, Any]]:
+def _mounts(sys: Path, hidden: Sequence[str], seen: Path | None) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
     readonly = ["bind", "ro", *quiet]
     table: tuple[tuple[str, str, str, list[str]], ...] = (
@@ -123,6 +123,7 @@ def _mounts(sys: Path, seen: Path | None) -> list[dict[str, Any]]:
         ("/dev/mqueue", "mqueue", "mqueue", quiet),
         # The network devices in it are the host's, like the stack; a sysfs of its own needs a network namespace.
         ("/sys", "none", str(sys), readonly),
+        *((place, "none", str(sys / _EMPTY), readonly) for place in hidden),
         ("/sys/fs/cgroup", "cgroup", "cgroup", quiet)
         if seen is None
         else ("/sys/fs/cgroup", "none", str(seen / "cgroup"), readonly),

@@ -113,7 +113,7 @@ def understood(facet: str, record: Any) -> Any | None:
     return None
 
 
-def unreadable(path: Path, error: Exception, remedy: str) -> VserverError:
+def unreadable(path: str | Path, error: Exception, remedy: str) -> VserverError:
     """What to raise for a record that cannot be read, by what was raised over it: OSError, :class:`VserverError`, or
     one of :data:`DAMAGE` (pure).
 

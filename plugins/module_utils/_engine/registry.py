@@ -33,8 +33,11 @@ class Registry:
         self._holders: dict[int | str, set[str]] = {}
         #: Below it no automatic xid is free.
         self._lowest = XID_AUTO_MIN
-        for guest in (*self._recorded.values(), *self._in_force.values()):
+        for guest in self._recorded.values():
             self._hold(guest)
+        for name, guest in self._in_force.items():
+            if guest != self._recorded[name]:
+                self._hold(guest)
 
     def _hold(self, guest: Guest) -> None:
         for what in holdings.of(guest):

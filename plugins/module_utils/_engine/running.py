@@ -44,15 +44,15 @@ class Running:
     guest: Guest
 
 
-def state_file(site: Site, name: str) -> Path:
-    return site.bundle(name) / STATE
+def state_file(site: Site, name: str) -> str:
+    return f"{site.run}/{name}/{STATE}"
 
 
 def write(site: Site, running: Running) -> None:
     """Note that ``running`` runs, or that a setting of it changed live."""
     noted: dict[str, Any] = dataclasses.asdict(running)
     noted["guest"] = record.of_guest(running.guest)
-    files.write_json(state_file(site, running.guest.name), noted)
+    files.write_json(Path(state_file(site, running.guest.name)), noted)
 
 
 def read(site: Site, name: str) -> Running | None:
@@ -123,7 +123,7 @@ def _noted(site: Site, name: str) -> _Noted | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(data: bytes, path: Path, name: str) -> _Noted:
+def _parsed(data: bytes, path: str, name: str) -> _Noted:
     """The file once it is read, which is more often than it changes. Raises one of :data:`.record.DAMAGE`.
 
     Of the keys of another version those that mean something here: what must not be overlooked is in ``guest``.
@@ -142,7 +142,8 @@ def _lives(run: Running) -> bool:
 
 def clear(site: Site, name: str) -> None:
     """Forget the run state."""
-    state_file(site, name).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(state_file(site, name))
 
 
 def owe(site: Site, name: str, state: str) -> None:

@@ -15,7 +15,7 @@ from . import files
 from .errors import ToolFailed, Unsupported, VserverError
 from .host import runtimes as host_runtimes
 from .host.facts import errors_in_log
-from .kernel import fifo, namespace
+from .kernel import fifo, namespace, sealed
 from .site import Site
 
 #: For guests with a user namespace, and without one, for whom a runtime forbids devices: not all can on every host.
@@ -58,8 +58,9 @@ def _root(site: Site, path: str) -> Path:
 
 def state(site: Site, name: str) -> list[tuple[str, Path]]:
     """The installed runtimes that keep something of a guest, each with where it does."""
-    found = [(path, _root(site, path) / name) for path in host_runtimes.runtime_paths()]
-    return [(path, place) for path, place in found if place.exists()]
+    places = [(runtime, _root(site, runtime) / name) for runtime in host_runtimes.NAMES]
+    found = [(host_runtimes.path_of(runtime), place) for runtime, place in places if place.exists()]
+    return [(path, place) for path, place in found if path is not None]
 
 
 def _run(
@@ -73,9 +74,12 @@ def _run(
     """Call the runtime by way of a program that enters somewhere first."""
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
+    copy = None if way else sealed.program(path)
     try:
         result = subprocess.run(
             [*way, *command(site, path, log, *arguments)],
+            executable=None if copy is None else f"/proc/self/fd/{copy}",
+            pass_fds=() if copy is None else (copy,),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

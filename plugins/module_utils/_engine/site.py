@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,39 +25,39 @@ class Site:
     cgroup: str = "vserver"
     program: Path = Path("/usr/sbin/vserver")
 
-    @property
+    @functools.cached_property
     def manual(self) -> Path:
         """The program's man page: below share/man of the directory that has the program's (FHS 4.11)."""
         return self.program.parents[1] / "share" / "man" / "man8" / f"{self.program.name}.8"
 
-    @property
+    @functools.cached_property
     def completion(self) -> Path:
         """Where bash looks for how to complete the program's words: beside the man page."""
         return self.manual.parents[2] / "bash-completion" / "completions" / self.program.name
 
-    @property
+    @functools.cached_property
     def templates(self) -> Path:
         return self.state / "templates"
 
-    @property
+    @functools.cached_property
     def guests(self) -> Path:
         return self.state / "guests"
 
-    @property
+    @functools.cached_property
     def locks(self) -> Path:
         return self.run / ".locks"
 
-    @property
+    @functools.cached_property
     def runtime(self) -> Path:
         """State directory of the OCI runtime (``--root``)."""
         return self.run / ".runtime"
 
-    @property
+    @functools.cached_property
     def steering(self) -> Path:
         """Where what steers packets to wildcard listeners is pinned, in a bpf file system of its own."""
         return self.run / ".bpf" / "steering"
 
-    @property
+    @functools.cached_property
     def lxcfs(self) -> Path:
         """Where lxcfs is mounted if guests are to show what it tells; its directory is closed to everybody but root."""
         return self.run / ".lxcfs" / "mount"
@@ -75,7 +76,7 @@ class Site:
         """
         return f"{self.cgroup}/{name}"
 
-    @property
+    @functools.cached_property
     def slice(self) -> str:
         """The systemd slice, and the cgroup, of the guests that are units."""
         return f"{self.cgroup}.slice"

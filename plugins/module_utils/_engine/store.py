@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import files, record
 from .errors import Busy, InvalidInput, VserverError
-from .kernel import contents
+from .kernel import contents, inode_flags
 from .model import Guest, check_name
 from .site import Site
 
@@ -29,9 +29,14 @@ _PATIENCE = 900.0
 
 def prepare(site: Site) -> None:
     """Make our directories, with their modes. Cheap when they are there."""
+    first = not os.path.isdir(site.guests)
     for path in (site.state, site.templates, site.guests, site.locks, site.runtime, site.steering.parent):
         files.make_directory(path)
     files.make_directory(site.run, 0o711)
+    if first:
+        # What one guest has given up is not in the way of another's, and the blocks of each lie together.
+        with contextlib.suppress(OSError):
+            inode_flags.spread_below(site.guests)
 
 
 @contextlib.contextmanager
@@ -42,15 +47,22 @@ def lock(site: Site, what: str, patience: float = _PATIENCE) -> Iterator[int]:
     "shared-addresses" or "memory-claims"; never two guests.
     Raises :class:`Busy` with the holder's process id after ``patience`` seconds.
     """
-    files.make_directory(site.run, 0o711)
-    files.make_directory(site.locks)
-    path = site.locks / f"{what}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _lock_file(site, what)
     try:
         _acquire(fd, what, patience)
         yield fd
     finally:
         os.close(fd)
+
+
+def _lock_file(site: Site, what: str) -> int:
+    path, flags = f"{site.locks}/{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        files.make_directory(site.run, 0o711)
+        files.make_directory(site.locks)
+        return os.open(path, flags, 0o600)
 
 
 def _acquire(fd: int, what: str, patience: float) -> None:
@@ -103,6 +115,7 @@ def lock_steps(site: Site, name: str, patience: float = _PATIENCE) -> Iterator[i
     with lock(site, f"guest-{name}", patience) as fd:
         complete(site, name)
         files.sweep(site.guest(name))
+        files.remove_tree(_doomed(site, name))
         yield fd
 
 
@@ -122,16 +135,17 @@ def lent(name: str, fd: int) -> Iterator[None]:
 def names(site: Site) -> list[str]:
     """The recorded guests' names, sorted."""
     try:
-        entries = list(os.scandir(site.guests))
+        there = os.listdir(site.guests)
     except FileNotFoundError:
         return []
-    return sorted(entry.name for entry in entries if os.path.exists(os.path.join(entry.path, _RECORD)))
+    known = (name for name in there if not name.startswith(files.PENDING))
+    return sorted(name for name in known if os.path.exists(f"{site.guests}/{name}/{_RECORD}"))
 
 
 def load(site: Site, name: str) -> Guest | None:
     """The record of ``name``, or None when there is none. Raises :class:`VserverError` when it cannot be read."""
     check_name("guest", name)
-    path = site.guest(name) / _RECORD
+    path = f"{site.guests}/{name}/{_RECORD}"
     try:
         return _parsed(contents.read(path), path)
     except FileNotFoundError:
@@ -142,7 +156,7 @@ def load(site: Site, name: str) -> Guest | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(data: bytes, path: Path) -> Guest:
+def _parsed(data: bytes, path: str) -> Guest:
     """The record in a file; a call that changes something reads all of them twice."""
     return record.guest(files.parse_json(data, path))
 
@@ -235,4 +249,9 @@ def _came(site: Site, name: str) -> Path:
 
 def forget(site: Site, name: str) -> None:
     """Remove the guest's directory with everything in it. The caller holds the guest's lock."""
-    files.remove_tree(site.guest(name))
+    files.remove_tree(site.guest(name), _doomed(site, name))
+
+
+def _doomed(site: Site, name: str) -> Path:
+    """What the guest's directory is called while it is being removed; after a crash it is, by who next has the lock."""
+    return site.guests / f"{files.PENDING}{name}"

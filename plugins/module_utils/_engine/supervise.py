@@ -21,6 +21,7 @@ from typing import Any
 from . import boot, supervisor
 from .chbind import programs
 from .errors import VserverError
+from .kernel import sealed
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -35,7 +36,8 @@ def spawn(site: Site, guest: Guest, path: str, lock: int) -> Running:
     programs.source_digest()  # now: the supervisor may outlive the file that it is read from
 
     def create(site: Site, guest: Guest, path: str, own_time: bool) -> int:
-        return int(_ask(supervisor.Order(site, guest, path, own_time), lock))
+        copy = sealed.program(path)
+        return int(_ask(supervisor.Order(site, guest, path, own_time), lock, *(() if copy is None else (copy,))))
 
     try:
         _tell(boot.boot(site, guest, path, create=create))

@@ -103,11 +103,13 @@ class _Work:
         message: bytes = b""
         descriptors: list[int] = []
         with contextlib.suppress(ConnectionResetError):  # gone without having read the last answer
-            message, descriptors, _flags, _address = socket.recv_fds(self.channel, MESSAGE_SIZE, 1)
+            message, descriptors, _flags, _address = socket.recv_fds(self.channel, MESSAGE_SIZE, 2)
         said = pickle.loads(message) if message else None
         if isinstance(said, Order):
-            self.order, (self.lock,) = said, descriptors
-            self._answer(self._create(said))
+            self.order, (self.lock, *program) = said, descriptors
+            self._answer(self._create(said, *program))
+            for copy in program:
+                os.close(copy)
             return True
         if self.order is not None:
             if isinstance(said, Running):
@@ -123,9 +125,9 @@ class _Work:
         self.done = not self.guests
         return bool(message)
 
-    def _create(self, order: Order) -> int | Refusal:
+    def _create(self, order: Order, program: int | None = None) -> int | Refusal:
         try:
-            pid = boot.create_process(order.site, order.guest, order.path, order.own_time, tried=self.tried)
+            pid = boot.create_process(order.site, order.guest, order.path, order.own_time, program, tried=self.tried)
         except VserverError as error:
             return Refusal((error.what, error.why, error.remedy))
         except Exception as error:
@@ -183,8 +185,8 @@ def _go_on(order: Order, ended: Running, status: int) -> None:
     process.set_name(f"vserver:{name}")
     process.become_subreaper()
     again = _after(site, ended, status, order.path)
-    process.close_all_but(())
     while again is not None:
+        process.close_all_but(())
         ended, status = again, _wait(again.pid)
         with store.lock_guest(site, name):
             again = _after(site, ended, status, order.path) if _still_ours(site, ended) else None

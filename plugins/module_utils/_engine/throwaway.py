@@ -105,7 +105,7 @@ def _streams(*others: int) -> Iterator[None]:
 def sweep(site: Site) -> None:
     """Remove the throw-away guests whose process is gone. Raises :class:`VserverError`, at the end, if one stays."""
     stays: VserverError | None = None
-    for marker in sorted(site.guests.glob(f"*/{store.THROWAWAY}")):
+    for marker in sorted(site.guests.glob(f"[!.]*/{store.THROWAWAY}")):
         name = marker.parent.name
         try:
             with store.lock(site, _lock(name), patience=0):

@@ -44,7 +44,12 @@ _EXIT = {
 
 def runtime_paths() -> list[str]:
     """The installed runtimes' paths, the preferred first."""
-    return [path for path in (shutil.which(name, path=SEARCH) for name in NAMES) if path is not None]
+    return [path for path in map(path_of, NAMES) if path is not None]
+
+
+def path_of(name: str) -> str | None:
+    """Where a runtime is installed; None: nowhere."""
+    return shutil.which(name, path=SEARCH)
 
 
 def runtimes(site: Site, user_namespace: bool = True) -> tuple[Runtime, ...]:

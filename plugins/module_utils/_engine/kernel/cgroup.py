@@ -58,12 +58,12 @@ class Layout:
             raise OSError(errno.ENOENT, "this host has no cgroup2 file system mounted")
         return self.unified
 
-    @property
+    @functools.cached_property
     def v1(self) -> tuple[Path, ...]:
         """Every hierarchy's mount point but the v2 tree's."""
         return tuple(top for top in self.tops if top != self.unified)
 
-    @property
+    @functools.cached_property
     def tops(self) -> tuple[Path, ...]:
         """Every hierarchy's mount point, once."""
         tops = dict.fromkeys(self.controllers.values())
@@ -195,9 +195,14 @@ def with_id(identity: int) -> Path | None:
 def remove(where: Layout, group: str) -> None:
     """Remove ``group`` and all groups below it from every hierarchy; it must be empty of processes. Raises OSError."""
     for top in where.tops:
-        for path in below(top / group):
-            with contextlib.suppress(FileNotFoundError):
-                _remove_empty(path)
+        try:
+            os.rmdir(f"{top}/{group}")  # mostly there is none, or none below it
+        except FileNotFoundError:
+            continue
+        except OSError:
+            for path in below(top / group):
+                with contextlib.suppress(FileNotFoundError):
+                    _remove_empty(path)
 
 
 def _remove_empty(path: Path) -> None:

@@ -9,6 +9,7 @@ every host: by itself ``crun`` refuses one that has controllers in both.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def create(where: Layout, group: str) -> None:
     for top in where.v1:
         while True:
             try:
-                _descend(top, Path(group).parts, _OF_CPUSET if where.controllers.get("cpuset") == top else ())
+                if where.controllers.get("cpuset") == top:
+                    _descend(top, Path(group).parts)
+                else:
+                    os.makedirs(f"{top}/{group}", exist_ok=True)
                 break
             except FileNotFoundError:
                 # Somebody has just removed a group above because it was empty.
@@ -34,11 +38,11 @@ def create(where: Layout, group: str) -> None:
                     raise
 
 
-def _descend(path: Path, parts: Sequence[str], inherited: Sequence[str]) -> None:
+def _descend(path: Path, parts: Sequence[str]) -> None:
     for part in parts:
         above, path = path, path / part
         path.mkdir(exist_ok=True)
-        for file in inherited:
+        for file in _OF_CPUSET:
             if not (path / file).read_text().strip():
                 (path / file).write_text((above / file).read_text())
 

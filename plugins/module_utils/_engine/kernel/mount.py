@@ -148,6 +148,8 @@ def overlay(target: Path, lower: Path, upper: Path, work: Path, options: Mapping
 
 
 def null_device(path: Path) -> int:
-    """Make a null device at ``path``, on a file system where devices work, and return a descriptor of it."""
+    """Make a null device at ``path``, where devices work, anew, and return a descriptor of it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
     os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _PIDFD_OPEN = 434
 _CLONE_INTO_CGROUP = 1 << 33
-#: Of struct clone_args, from pidfd to set_tid_size: only exit_signal.
-_SIGCHLD = (0, 0, 0, int(signal.SIGCHLD), 0, 0, 0, 0, 0)
+#: struct clone_args (include/uapi/linux/sched.h): flags first, exit_signal as the fifth, cgroup last.
+_CLONE_ARGUMENTS = struct.Struct("=11Q")
 _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 4, 15, 36, 37
 _START_TIME = 22  # field of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 
@@ -126,19 +126,31 @@ def wait_gone(pid: int, start: int, timeout: float) -> bool:
         os.close(fd)
 
 
+def fork_briefly() -> int:
+    """Fork for a child that does little before it executes something or ends: a fork by Python's own account would have
+    it copy four times as much memory. Raises OSError.
+
+    To be called from the only thread of a process. The child may not raise(3), for the C library does not know its id,
+    and nothing of Python's own is told of the fork.
+    """
+    return _clone(0, 0)
+
+
 def fork_into(group: str | os.PathLike[str]) -> int:
-    """Fork as os.fork() does, the child beginning in a v2 cgroup. Raises OSError when it cannot (before Linux 5.7).
+    """The same, the child beginning in a v2 cgroup. Raises OSError when it cannot (before Linux 5.7).
 
     To move there takes an RCU grace period, 10 to 20 ms, and keeps whoever changes cgroups waiting; to begin there
-    takes none (CLONE_INTO_CGROUP, clone3(2)). To be called from the only thread of a process. The child may not
-    raise(3), for the C library does not know its id, and nothing of Python's own is told of the fork.
+    takes none (CLONE_INTO_CGROUP, clone3(2)).
     """
     directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # struct clone_args (include/uapi/linux/sched.h): flags, exit_signal and cgroup are not 0.
-        return cloning(struct.pack("=11Q", _CLONE_INTO_CGROUP, *_SIGCHLD, directory))
+        return _clone(_CLONE_INTO_CGROUP, directory)
     finally:
         os.close(directory)
+
+
+def _clone(flags: int, cgroup: int) -> int:
+    return cloning(_CLONE_ARGUMENTS.pack(flags, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, cgroup))
 
 
 def become_subreaper() -> None:

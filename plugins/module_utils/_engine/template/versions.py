@@ -63,10 +63,14 @@ def _epoch(version: str) -> int:
 
 def latest(site: Site, name: str) -> str:
     """The newest version of ``name``. Raises :class:`InvalidInput` when there is no such template."""
+    return _required(site, name)[-1]
+
+
+def _required(site: Site, name: str) -> list[str]:
     found = versions(site, name)
     if not found:
         raise InvalidInput(f"template {name} does not exist", remedy=_nearest("template", name, names(site)))
-    return found[-1]
+    return found
 
 
 def resolve(site: Site, name: str, version: str | None = None) -> Path:
@@ -74,17 +78,13 @@ def resolve(site: Site, name: str, version: str | None = None) -> Path:
 
     Raises :class:`InvalidInput` when the template or the version does not exist.
     """
-    newest = latest(site, name)
-    if version is None:
-        version = newest
-    else:
-        found = versions(site, name)
-        if version not in found:
-            raise InvalidInput(
-                f"template {name} has no version {version[:80]!r}",
-                remedy=_nearest("version", version, list(reversed(found))),
-            )
-    return directory_of(site, name) / version / "rootfs"
+    found = _required(site, name)
+    if version is not None and version not in found:
+        raise InvalidInput(
+            f"template {name} has no version {version[:80]!r}",
+            remedy=_nearest("version", version, list(reversed(found))),
+        )
+    return directory_of(site, name) / (version or found[-1]) / "rootfs"
 
 
 def _nearest(kind: str, wanted: str, existing: list[str]) -> str:
