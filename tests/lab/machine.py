@@ -96,8 +96,10 @@ class Machine:
 
     def arguments(self, accelerate: bool) -> list[str]:
         """How to call QEMU."""
-        # Emulated, a string instruction goes byte by byte: a kernel and a libc that do without are faster.
-        accelerator, processor = ("kvm", "max") if accelerate else ("tcg,thread=multi,tb-size=256", "max,-erms,-fsrm")
+        # Emulated, a string instruction goes byte by byte, and what keeps a kernel and its users apart has to be looked
+        # after at each step: a kernel and a libc that do without are faster.
+        slow = "".join(f",-{feature}" for feature in ("erms", "fsrm", "smap", "smep", "la57", "pku", "umip"))
+        accelerator, processor = ("kvm", "max") if accelerate else ("tcg,thread=multi,tb-size=256", f"max{slow}")
         argv = ["qemu-system-x86_64", "-name", self.name, "-machine", "q35", "-accel", accelerator]
         argv += ["-cpu", processor, "-smp", str(self.hardware.processors), "-m", self.hardware.memory]
         argv += ["-nodefaults", "-no-user-config", "-display", "none", "-daemonize", "-pidfile", str(self.pidfile)]
