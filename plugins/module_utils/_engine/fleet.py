@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from . import boot, children, lifecycle, store
+from . import boot, children, info, lifecycle, power, running, store
 from .errors import Conflict, InvalidInput, VserverError
 from .model import Context, Guest
 from .outcome import Outcome
@@ -51,10 +52,12 @@ def bring_all(
         gone = [name for name in others if not (site.guest(name) / store.THROWAWAY).exists()]  # they go by themselves
         wishes = [*wishes, *(Wish(name, state="absent", keep_data=keep_data) for name in gone)]
     _require_sense(registry, wishes)
-    results = {result.name: result for result in _foreseen(site, registry, wishes)}
+    plain = set() if check else {wish.name for wish in wishes if _changes_plainly(site, registry, wish)}
+    unsure = [wish for wish in wishes if wish.name not in plain]
+    results = {result.name: result for result in _foreseen(site, registry, unsure)}
     if not check:
         at_a_time = parallel or 2 * (os.cpu_count() or 1)
-        todo = [wish for wish in wishes if results[wish.name].error or results[wish.name].outcome.changed]
+        todo = [wish for wish in wishes if wish.name in plain or _is_due(results[wish.name])]
         # Who leaves goes first, and a second time goes whoever was in the way of another: it may have made room.
         for some in ([w for w in todo if w.state == "absent"], [w for w in todo if w.state != "absent"]):
             results.update(_done(site, some, at_a_time))
@@ -87,6 +90,21 @@ def _require_sense(registry: Registry, wishes: Sequence[Wish]) -> None:
         raise InvalidInput(
             "make the guests what the list says", why="; ".join(complaints), remedy="Nothing is changed."
         )
+
+
+def _changes_plainly(site: Site, registry: Registry, wish: Wish) -> bool:
+    """Whether something is to be done that shows without a look at all that the guest is."""
+    with contextlib.suppress(VserverError):  # for who looks
+        if wish.state != "absent":
+            if registry.recorded(wish.name) is None:
+                return True
+            was = info.running_state(site, wish.name) if running.found(site, wish.name) else "stopped"
+            return power.starts(wish.state, was) or (wish.state == "stopped" and was != "stopped")
+    return False
+
+
+def _is_due(foreseen: Result) -> bool:
+    return foreseen.error is not None or foreseen.outcome.changed
 
 
 def _foreseen(site: Site, registry: Registry, wishes: Iterable[Wish]) -> list[Result]:

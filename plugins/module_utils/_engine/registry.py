@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from . import holdings, running, service, store
 from .errors import Conflict, VserverError
@@ -28,16 +28,15 @@ class Registry:
         #: Those of the host that are bound, and whose record is understood.
         self.services = services.known
         self._unknown_services = services.unknown
-        self._in_force = dict(_in_force(site, self._recorded))
+        self._site = site
+        #: The guests that run with other settings than are recorded: with those.
+        self._in_force = dict(_otherwise(site, self._recorded))
         #: What only one guest can have → the names of those that have, or had, it.
         self._holders: dict[int | str, set[str]] = {}
         #: Below it no automatic xid is free.
         self._lowest = XID_AUTO_MIN
-        for guest in self._recorded.values():
+        for guest in (*self._recorded.values(), *self._in_force.values()):
             self._hold(guest)
-        for name, guest in self._in_force.items():
-            if guest != self._recorded[name]:
-                self._hold(guest)
 
     def _hold(self, guest: Guest) -> None:
         for what in holdings.of(guest):
@@ -77,8 +76,7 @@ class Registry:
 
     def _both(self, name: str) -> list[Guest]:
         """Guest ``name`` as recorded, and as it runs where that is different."""
-        recorded, now = self._recorded.get(name), self._in_force.get(name)
-        return [each for each in (recorded, now if now != recorded else None) if each is not None]
+        return [each for each in (self._recorded.get(name), self._in_force.get(name)) if each is not None]
 
     def free_xid(self) -> int:
         """The lowest automatic xid that no guest has. Raises :class:`Conflict` when all are taken, or may be."""
@@ -100,6 +98,8 @@ class Registry:
     def put(self, guest: Guest) -> None:
         """From now on ``guest`` is what is recorded of it."""
         before = self._recorded.get(guest.name)
+        if before is not None and before != guest and guest.name not in self._in_force:
+            self._in_force.update(_otherwise(self._site, {guest.name: guest}))
         if before is not None and before.xid != guest.xid:
             self._lowest = XID_AUTO_MIN
         self._recorded[guest.name] = guest
@@ -114,9 +114,10 @@ class Registry:
             self.put(keep)
 
 
-def _in_force(site: Site, names: Iterable[str]) -> Iterator[tuple[str, Guest]]:
-    for name in names:
+def _otherwise(site: Site, recorded: Mapping[str, Guest]) -> Iterator[tuple[str, Guest]]:
+    """Those that run with other settings than the recorded ones. Whether one runs is asked last: it mostly does."""
+    for name, guest in recorded.items():
         with contextlib.suppress(VserverError):  # what is noted of its run is damaged; the record holds its own
-            now = running.found(site, name)
-            if now is not None:
-                yield name, now.guest
+            run = running.left(site, name)
+            if run is not None and run.guest != guest and running.found(site, name) is not None:
+                yield name, run.guest
