@@ -14,7 +14,7 @@ from . import faults, files, host_addresses, launch, oci, proc_view, running, ru
 from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
 from .host import lxcfs
-from .kernel import cgroup, cgroup_processes, cgroup_v1, process
+from .kernel import cgroup, cgroup_processes, cgroup_v1, process, sealed
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -33,11 +33,11 @@ def require_bootable(site: Site, name: str) -> tuple[Guest, str]:
 
 
 def prepare(site: Site) -> None:
-    """Find out what every start has to know of this host, which processes forked from this one then know."""
+    """Find out what starts have to know of this host, and make what they share, for processes forked from this one."""
     cgroup.layout()
     binding.prepare()
     with contextlib.suppress(VserverError):  # which each start will say by itself
-        runtime.choose(site)
+        sealed.program(runtime.choose(site))
 
 
 def require_running(site: Site, name: str) -> Running:

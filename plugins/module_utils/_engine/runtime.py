@@ -74,18 +74,12 @@ def _run(
     """Call the runtime by way of a program that enters somewhere first."""
     log = site.bundle(name) / "runtime.log"
     log.unlink(missing_ok=True)
-    copy = None if way else sealed.program(path)
+    argv, copy = [*way, *command(site, path, log, *arguments)], None if way else sealed.program(path)
     try:
-        result = subprocess.run(
-            [*way, *command(site, path, log, *arguments)],
-            executable=None if copy is None else f"/proc/self/fd/{copy}",
-            pass_fds=() if copy is None else (copy,),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-        )
+        try:
+            result = _executed(argv, copy)
+        except PermissionError:  # a security module may have something against what is in memory only
+            result = _executed(argv, None)
     except FileNotFoundError as error:
         remedy = "Install the package that has it; nsenter is in util-linux."
         raise ToolFailed(f"{attempt} guest {name}", why=f"this host has no {error.filename}", remedy=remedy) from error
@@ -93,6 +87,19 @@ def _run(
         raise ToolFailed(f"{attempt} guest {name}", why=f"{path} has not answered for {_TIMEOUT:.0f} s") from error
     if result.returncode:
         raise ToolFailed(f"{attempt} guest {name}", why=log_errors(log) or result.stderr.strip() or "no reason given")
+
+
+def _executed(argv: Sequence[str], copy: int | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        executable=None if copy is None else f"/proc/self/fd/{copy}",
+        pass_fds=() if copy is None else (copy,),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
 
 
 def log_errors(log: Path) -> str:

@@ -133,7 +133,9 @@ def fork_briefly() -> int:
     To be called from the only thread of a process. The child may not raise(3), for the C library does not know its id,
     and nothing of Python's own is told of the fork.
     """
-    return _clone(0, 0)
+    with contextlib.suppress(OSError):
+        return _clone(0, 0)
+    return os.fork()  # before Linux 5.3, or where a filter does not know clone3(2)
 
 
 def fork_into(group: str | os.PathLike[str]) -> int:
