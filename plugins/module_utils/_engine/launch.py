@@ -52,12 +52,15 @@ def create(site: Site, guest: Guest, path: str, own_time: bool, program: int | N
     log, pid_file = bundle / "runtime.log", bundle / "pid"
     for leftover in (log, pid_file):
         leftover.unlink(missing_ok=True)
-    argv = runtime.command(site, path, log, "create", "--bundle", str(bundle), "--pid-file", str(pid_file), guest.name)
+    group = running.group(site, guest.name) if runtime.leaves_groups(path, guest.context.user_namespace) else None
+    options = runtime.LEAVE_GROUPS if group else ()
+    create = ("create", "--bundle", str(bundle), "--pid-file", str(pid_file), guest.name)
+    argv = runtime.command(site, path, log, *options, *create)
     # Found and made in this process and not in the child, which would have to copy all that it writes to.
     lower = root.template_root(site, guest.root) if guest.root.method == "overlay" else Path("/")
     with _user_namespace(guest) as mapping:
         receive, send = os.pipe()
-        child = process.fork_briefly()
+        child = process.fork_briefly() if group is None else process.fork_into(group)
         if child == 0:
             try:
                 os.close(receive)

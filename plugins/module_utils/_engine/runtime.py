@@ -21,6 +21,8 @@ from .site import Site
 #: For guests with a user namespace, and without one, for whom a runtime forbids devices: not all can on every host.
 _CHOICE, _CHOICE_WITHOUT = ".runtime.json", ".runtime-without-user-namespace.json"
 _TIMEOUT = 60.0
+#: Has crun leave control groups alone.
+LEAVE_GROUPS = ("--cgroup-manager", "disabled")
 
 
 def choose(site: Site, user_namespace: bool = True) -> str:
@@ -49,6 +51,16 @@ def choose(site: Site, user_namespace: bool = True) -> str:
 def command(site: Site, path: str, log: Path, *arguments: str) -> list[str]:
     """The argv of one call of the runtime; errors go to ``log`` as JSON lines."""
     return [path, "--root", str(_root(site, path)), "--log", str(log), "--log-format", "json", *arguments]
+
+
+def leaves_groups(path: str, user_namespace: bool) -> bool:
+    """Whether a runtime can leave control groups alone and be in the guest's already: crun, for guests with a user
+    namespace; from others it keeps devices by means of their group.
+
+    By itself it moves process 1 there, which waits for all readers (RCU), and enables the controllers of all groups
+    above once more, for which the kernel looks through all groups below them: those of all guests.
+    """
+    return user_namespace and os.path.basename(path) == "crun"
 
 
 def _root(site: Site, path: str) -> Path:
