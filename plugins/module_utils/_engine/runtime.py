@@ -58,7 +58,8 @@ def leaves_groups(path: str, user_namespace: bool) -> bool:
     namespace; from others it keeps devices by means of their group.
 
     By itself it moves process 1 there, which waits for all readers (RCU), and enables the controllers of all groups
-    above once more, for which the kernel looks through all groups below them: those of all guests.
+    above once more, for which the kernel looks through all groups below them: those of all guests. The option came with
+    crun 0.15 (crun(1)).
     """
     return user_namespace and os.path.basename(path) == "crun"
 
