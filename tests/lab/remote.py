@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -22,9 +23,11 @@ _PATIENCE = 300.0
 
 def public_key(key: Path) -> str:
     """The middle part of the public key that belongs to the private key in a file, which is made if it is missing."""
-    if not key.exists():
-        key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(key)], check=True)
+    key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with key.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two labs may be the first
+        if not key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(key)], check=True)
     return key.with_suffix(".pub").read_text().split()[1]
 
 
