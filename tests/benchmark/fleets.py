@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import address, cgroup
@@ -23,6 +24,8 @@ from .sides import Measure, Values, call, side_by_side, task
 
 #: The most of the machine's free memory that a fleet may take.
 _SHARE = 0.6
+#: How often a hundred are started and stopped beside the others: the machine is noisy.
+_ROUNDS = 5
 
 
 def _bring(ground: Ground, first: int, state: str, count: int = LIST) -> float:
@@ -107,51 +110,54 @@ def _measured(ground: Ground, say: Say) -> dict[str, Values]:
 
 
 def _measure(ground: Ground, used: MemoryOf, say: Say) -> dict[str, Values]:
-    memory, before, firsts = used.kibibytes(), _counts(ground.site.cgroup), range(0, LIST * LISTS, LIST)
-    taken: dict[str, list[float]] = {}
-
-    def each(step: str, act: Callable[[int], float], hundreds: range) -> None:
-        taken[step] = []
-        for first in hundreds:
-            taken[step].append(act(first))
-            say(f"{step} {first + 1} to {first + LIST}: {taken[step][-1]:.1f} ms each")
-
-    _bring(ground, firsts[0], "started")  # fills caches
-    _bring(ground, firsts[0], "absent")
-
-    def start(first: int) -> float:
-        room = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
-        growth = used.kibibytes() - memory
-        if growth * LISTS > _SHARE * room * max(first // LIST, 1):
-            raise RuntimeError(f"{LIST * LISTS} guests would take {growth * LISTS / 1024:.0f} MiB")
-        return _bring(ground, first, "started")
-
-    each("start", start, firsts[:1])
-    few = _bring(ground, 0, "started")
-    few_told = call(ground, "info.guests", None) / LIST
-    (began,) = taken["start"]
-    each("start", start, firsts[1:])
-    count = LIST * LISTS
+    _bring(ground, 0, "started")  # fills caches, and makes what a host has once
+    _bring(ground, 0, "absent")
+    memory, before, count = used.kibibytes(), _counts(ground.site.cgroup), LIST * LISTS
+    start, stop = _hundred(ground, 0, say)
+    _bring(ground, 0, "started")
+    _require_room(used.kibibytes() - memory)
+    noop = _bring(ground, 0, "started")
+    told = call(ground, "info.guests", None) / LIST
+    for first in range(LIST, count - LIST, LIST):
+        say(f"start {first + 1} to {first + LIST}: {_bring(ground, first, 'started'):.1f} ms each")
+    last_start, last_stop = _hundred(ground, count - LIST, say)
+    _bring(ground, count - LIST, "started")
     after = _counts(ground.site.cgroup)
     grown = {name: Values((after[name] - before[name]) / count) for name in after}
     kept = Values((used.kibibytes() - memory) / count)
-    many = _bring(ground, 0, "started", count)
+    many_noop = _bring(ground, 0, "started", count)
     many_told = call(ground, "info.guests", None) / count
-    say(f"find nothing to change in {LIST}, then {count}: {few:.2f}, {many:.2f} ms each")
-    say(f"tell of {LIST}, then {count}: {few_told:.2f}, {many_told:.2f} ms each")
-    each("stop", lambda first: _bring(ground, first, "stopped"), firsts)
-    each("remove", lambda first: _bring(ground, first, "absent"), firsts)
+    for state in ("stopped", "absent"):
+        say(f"{count} {state}: {_bring(ground, 0, state, count):.1f} ms each")
     left = _counts(ground.site.cgroup)
     assert left == before, (left, before)
-    last, stops = taken["start"][-1], taken["stop"]
+    alone = f"{LIST} guests alone"
     return {
-        "fleet-start": Values(last, began, f"the first {LIST}"),
-        "fleet-noop": Values(many, few, f"{LIST} guests in one call"),
-        "fleet-info": Values(many_told, few_told, f"{LIST} guests"),
-        "fleet-stop": Values(stops[0], stops[-1], f"the last {LIST}"),
+        "fleet-start": Values(last_start, start, alone),
+        "fleet-noop": Values(many_noop, noop, f"{LIST} guests in one call"),
+        "fleet-info": Values(many_told, told, f"{LIST} guests"),
+        "fleet-stop": Values(last_stop, stop, alone),
         "fleet-memory": kept,
         **{f"fleet-{name}": value for name, value in grown.items()},
     }
+
+
+def _hundred(ground: Ground, first: int, say: Say) -> tuple[float, float]:
+    """What one of a hundred takes to clone and start, and to stop, beside those that run: medians of a few rounds."""
+    starts, stops = [], []
+    for _ignored in range(_ROUNDS):
+        starts.append(_bring(ground, first, "started"))
+        stops.append(_bring(ground, first, "stopped"))
+        _bring(ground, first, "absent")
+        say(f"{first + 1} to {first + LIST}: start {starts[-1]:.1f}, stop {stops[-1]:.1f} ms each")
+    return statistics.median(starts), statistics.median(stops)
+
+
+def _require_room(growth: float) -> None:
+    """Raise RuntimeError where the whole fleet would take too much, given what a hundred take, in KiB."""
+    room = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+    if growth * LISTS > _SHARE * room:
+        raise RuntimeError(f"{LIST * LISTS} guests would take {growth * LISTS / 1024:.0f} MiB")
 
 
 def _of_the_fleet(name: str) -> Measure:
