@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, running, runtime
+from ansible_collections.linux.vserver.plugins.module_utils._engine import info, lifecycle, oci, running, runtime
+from ansible_collections.linux.vserver.plugins.module_utils._engine.errors import VserverError
 from ansible_collections.linux.vserver.plugins.module_utils._engine.host import runtimes
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_place
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
 
-from .guests import Guests, eventually
+from .guests import SLEEP, Guests, eventually
 
 #: Forks until it is refused, at most a hundred times, and says how many children it had.
 FORKS = "n=0; while [ $n -lt 100 ] && (sleep 60 & ) 2>/dev/null; do n=$((n+1)); done; echo $n"
@@ -40,6 +42,28 @@ def test_a_guest_boots_is_limited_reboots_and_leaves_nothing(
     in_all_hierarchies(site, info.guest(site, "anywhere")["pid"], path)
     lifecycle.set_state(site, "anywhere", "stopped", {"timeout": 5})
     assert not guests.traces("anywhere")
+
+
+@pytest.mark.parametrize("name", runtimes.NAMES)
+def test_a_runtime_that_shows_a_guest_the_hosts_groups_starts_none(
+    name: str, guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it may where it is refused a mount of their own."""
+    (path,) = (path for path in runtimes.runtime_paths() if Path(path).name == name)
+    monkeypatch.setattr(runtime, "choose", lambda *_asked: path)
+    usual = oci.config
+
+    def config(*given: Any, **options: Any) -> dict[str, Any]:
+        made = usual(*given, **options)
+        (groups,) = (mount for mount in made["mounts"] if mount["type"] == "cgroup")
+        groups.update(type="none", source="/sys/fs/cgroup", options=["bind", "ro", "nosuid", "nodev", "noexec"])
+        return made
+
+    monkeypatch.setattr(oci, "config", config)
+    guests.define("curious", init=SLEEP)
+    with pytest.raises(VserverError, match="a view of the control groups /, not only of its own"):
+        lifecycle.set_state(site, "curious", "started", {})
+    assert not guests.traces("curious")
 
 
 def in_all_hierarchies(site: Site, pid: int, path: str) -> None:

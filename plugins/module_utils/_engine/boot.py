@@ -14,7 +14,7 @@ from . import faults, files, host_addresses, launch, oci, proc_view, running, ru
 from .errors import InvalidInput, VserverError
 from .facets import binding, capabilities, limits, root
 from .host import lxcfs
-from .kernel import cgroup, cgroup_processes, cgroup_v1, process, sealed
+from .kernel import cgroup, cgroup_processes, cgroup_v1, mountinfo, process, sealed
 from .model import Guest
 from .running import Running
 from .site import Site
@@ -93,6 +93,8 @@ def boot(
     if guest.context.user_namespace and not spectator:
         cgroup.delegate(running.group(site, guest.name), guest.base_id)
     binding.verify(guest, pid)
+    if not spectator:
+        _verify_groups_seen(site, guest, pid)
     limits.enforce(site, guest, pid)
     if shows is not None:
         with contextlib.suppress(OSError):  # it is a view only; guest_info tells
@@ -111,6 +113,24 @@ def boot(
     running.write(site, now)
     faults.reached("start:noted")
     return now
+
+
+def _verify_groups_seen(site: Site, guest: Guest, pid: int) -> None:
+    """Raise :class:`VserverError` when process ``pid`` sees other control groups than the guest's own.
+
+    Where a mount of the v2 tree is refused in a guest, a runtime may bind what it sees itself: that of the host.
+    """
+    own = f"/{running.inner_cgroup(site, guest.name)}"
+    try:
+        others = [seen.root for seen in mountinfo.read_type("cgroup2", pid) if seen.root != own]
+    except FileNotFoundError:
+        return  # it has ended, which the caller tells
+    if others:
+        raise VserverError(
+            f"start guest {guest.name}",
+            why=f"the runtime has given it a view of the control groups {', '.join(others)}, not only of its own",
+            remedy="See in the kernel's log why a guest cannot mount cgroup2, or install another OCI runtime.",
+        )
 
 
 def create_process(

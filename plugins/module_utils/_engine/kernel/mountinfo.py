@@ -52,6 +52,12 @@ def read(pid: int | None = None) -> list[Mount]:
     return parse(Path(f"/proc/{pid or 'self'}/mountinfo").read_text())
 
 
+def read_type(kind: str, pid: int) -> list[Mount]:
+    """The mounts of one type of file system that a process sees. Raises FileNotFoundError when it is gone."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return parse("\n".join(line for line in lines if f" - {kind} " in line))
+
+
 def _unescaped(text: str) -> str:
     """Space, tab, newline and backslash are written as octal numbers of bytes."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
