@@ -19,7 +19,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import cgroup, cgroup_processes
+from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import (
+    cgroup,
+    cgroup_place,
+    cgroup_processes,
+    cgroup_v1,
+)
 
 from .guests import eventually
 
@@ -82,8 +87,9 @@ class SystemdHost:
 
     def boot(self) -> None:
         """Boot it, until everything that is enabled has started."""
-        self._group.mkdir()
         layout = cgroup.layout()
+        self._group.mkdir()
+        cgroup_v1.create(layout, _GROUP)
         old: dict[Path, list[str]] = {}
         for name, top in layout.controllers.items():
             if top != layout.tree:
@@ -95,8 +101,7 @@ class SystemdHost:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Before the cgroup namespace is made.
-                preexec_fn=lambda: (self._group / "cgroup.procs").write_text("0"),
+                preexec_fn=self._enter,  # before the cgroup namespace is made
             )
         self._pid = self._first_process()
         eventually(
@@ -104,6 +109,10 @@ class SystemdHost:
             "systemd does not boot",
             patience=60,
         )
+
+    def _enter(self) -> None:
+        cgroup_place.enter_v1(cgroup_v1.groups(cgroup.layout(), _GROUP))
+        (self._group / "cgroup.procs").write_text("0")
 
     def _first_process(self) -> int:
         """The pid of the new process 1, once it runs systemd."""
