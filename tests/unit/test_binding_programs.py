@@ -33,6 +33,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.polic
     BindingPolicy,
     Source4,
     loopback_addresses,
+    loopback_texts,
     policy_of,
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.programs import (
@@ -50,6 +51,7 @@ from ansible_collections.linux.vserver.plugins.module_utils._engine.chbind.traff
 )
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf import AttachType
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel.bpf_assembler import Helper
+from ansible_collections.linux.vserver.plugins.module_utils._engine.model import XID_MAX, XID_MIN
 from ansible_collections.linux.vserver.tests.unit.bpf_machine import CONTEXT, FOUND, PACKET, SOCKET, Machine
 
 Address = Union[IPv4Address, IPv6Address]
@@ -828,4 +830,10 @@ def test_as_many_addresses_as_allowed() -> None:
     ],
 )
 def test_loopback_addresses(xid: int, loopback4: str, loopback6: str) -> None:
-    assert tuple(map(str, loopback_addresses(xid))) == (loopback4, loopback6)
+    assert tuple(map(str, loopback_addresses(xid))) == loopback_texts(xid) == (loopback4, loopback6)
+
+
+def test_loopbacks_are_written_as_other_addresses_are() -> None:
+    """Or nobody would see that somebody has asked for one."""
+    xids = range(XID_MIN, XID_MAX + 1)
+    assert [xid for xid in xids if tuple(map(str, loopback_addresses(xid))) != loopback_texts(xid)] == []

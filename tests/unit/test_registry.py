@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -84,3 +85,10 @@ def test_what_is_being_removed_is_no_guest_and_goes_when_somebody_has_its_lock(s
         assert not doomed.exists()
     store.forget(site, "web-2")
     assert os.listdir(site.guests) == []
+
+
+def test_a_record_that_somebody_has_laid_out_anew_says_the_same(site: Site) -> None:
+    record(site, named("web", NEW), named("web", NEW))
+    path = site.guests / "web" / "guest.json"
+    path.write_text(json.dumps(files.read_json(path), indent=2))
+    assert holders(Registry(site), NEW) == [named("web", NEW)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-from .chbind.policy import loopback_addresses
+from .chbind.policy import loopback_texts
 from .errors import Conflict, VserverError
 from .model import Binding, Guest, address_of
 from .service import Service
@@ -41,12 +41,7 @@ def taken_from(guest: Guest, other: Binding) -> frozenset[str]:
 
 def _private(guest: Guest) -> frozenset[str]:
     """The guest's private loopback addresses (pure)."""
-    return _loopbacks(guest.xid)
-
-
-@functools.lru_cache(maxsize=4096)
-def _loopbacks(xid: int) -> frozenset[str]:
-    return frozenset(str(private) for private in loopback_addresses(xid))
+    return frozenset(loopback_texts(guest.xid))
 
 
 def refuse_taken(guest: Guest, others: Iterable[Guest], services: Iterable[Service]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import faults, files, shared_addresses
-from .chbind.policy import loopback_addresses
+from .chbind.policy import loopback_texts
 from .errors import Conflict, VserverError
 from .kernel import address, announce, process
 from .model import Guest, address_of
@@ -39,7 +39,7 @@ def _private(guest: Guest) -> tuple[str, ...]:
     """The guest's private ::1, which unlike its 127.0.0.1 has to be put on the host's loopback interface (pure)."""
     if guest.binding.network == "host" or guest.binding.loopback != "private":
         return ()
-    return (f"{loopback_addresses(guest.xid)[1]}/128",)
+    return (f"{loopback_texts(guest.xid)[1]}/128",)
 
 
 def up(site: Site, guest: Guest) -> None:

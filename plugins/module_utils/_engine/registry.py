@@ -30,7 +30,7 @@ class Registry:
         self._unknown_services = services.unknown
         self._site = site
         #: The guests that run with other settings than are recorded: with those.
-        self._in_force = dict(_otherwise(site, self._recorded))
+        self._in_force = dict(_otherwise(site, self._recorded, records.texts))
         #: What only one guest can have → the names of those that have, or had, it.
         self._holders: dict[int | str, set[str]] = {}
         #: Below it no automatic xid is free.
@@ -99,7 +99,7 @@ class Registry:
         """From now on ``guest`` is what is recorded of it."""
         before = self._recorded.get(guest.name)
         if before is not None and before != guest and guest.name not in self._in_force:
-            self._in_force.update(_otherwise(self._site, {guest.name: guest}))
+            self._in_force.update(_otherwise(self._site, {guest.name: guest}, {}))
         if before is not None and before.xid != guest.xid:
             self._lowest = XID_AUTO_MIN
         self._recorded[guest.name] = guest
@@ -114,9 +114,14 @@ class Registry:
             self.put(keep)
 
 
-def _otherwise(site: Site, recorded: Mapping[str, Guest]) -> Iterator[tuple[str, Guest]]:
-    """Those that run with other settings than the recorded ones. Whether one runs is asked last: it mostly does."""
+def _otherwise(site: Site, recorded: Mapping[str, Guest], texts: Mapping[str, bytes]) -> Iterator[tuple[str, Guest]]:
+    """Those that run with other settings than the recorded ones. Whether one runs is asked last: it mostly does.
+
+    * texts: name → record, of those whose record is understood
+    """
     for name, guest in recorded.items():
+        if name in texts and running.says(site, name, texts[name]):
+            continue
         with contextlib.suppress(VserverError):  # what is noted of its run is damaged; the record holds its own
             run = running.left(site, name)
             if run is not None and run.guest != guest and running.found(site, name) is not None:

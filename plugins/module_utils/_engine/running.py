@@ -102,6 +102,14 @@ def left(site: Site, name: str) -> Running | None:
     return None
 
 
+def says(site: Site, name: str, record: bytes) -> bool:
+    """Whether word for word this record is what the guest runs with, or ran with: most do, and nothing is parsed."""
+    try:
+        return record.strip() in contents.read(state_file(site, name))
+    except FileNotFoundError:
+        return False
+
+
 @dataclass(frozen=True)
 class _Noted:
     """A run with those of its settings that this engine knows, and why these are not all of them."""

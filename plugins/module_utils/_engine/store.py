@@ -10,7 +10,7 @@ import fcntl
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,10 +144,17 @@ def names(site: Site) -> list[str]:
 
 def load(site: Site, name: str) -> Guest | None:
     """The record of ``name``, or None when there is none. Raises :class:`VserverError` when it cannot be read."""
+    written = _written(site, name)
+    return None if written is None else written[0]
+
+
+def _written(site: Site, name: str) -> tuple[Guest, bytes] | None:
+    """What :func:`load` returns, and the text of the record."""
     check_name("guest", name)
     path = f"{site.guests}/{name}/{_RECORD}"
     try:
-        return _parsed(contents.read(path), path)
+        text = contents.read(path)
+        return _parsed(text, path), text
     except FileNotFoundError:
         return None
     except (OSError, VserverError) as error:
@@ -185,10 +192,14 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Records:
-    """Every recorded guest, sorted by name, and apart from them those that cannot be read."""
+    """Every recorded guest, sorted by name, and apart from them those that cannot be read.
+
+    * texts: name → the record as it is written, of the former
+    """
 
     guests: tuple[Guest, ...]
     unreadable: tuple[Unreadable, ...]
+    texts: Mapping[str, bytes]
 
     @property
     def known(self) -> tuple[Guest, ...]:
@@ -198,15 +209,17 @@ class Records:
 
 def load_all(site: Site) -> Records:
     """Every record; one that vanishes meanwhile is left out."""
-    guests, unreadable = [], []
+    guests, unreadable, texts = [], [], {}
     for name in names(site):
         try:
-            guest = load(site, name)
+            written = _written(site, name)
         except VserverError as error:
             unreadable.append(_understood(site, name, error))
-        else:
-            guests += [] if guest is None else [guest]
-    return Records(tuple(guests), tuple(unreadable))
+            continue
+        if written is not None:
+            guests.append(written[0])
+            texts[name] = written[1]
+    return Records(tuple(guests), tuple(unreadable), texts)
 
 
 def _understood(site: Site, name: str, error: VserverError) -> Unreadable:

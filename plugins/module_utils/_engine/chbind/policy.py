@@ -20,7 +20,7 @@ ADDRESSES_MAX = 256
 LOOPBACKS = ("private", "host", "none")
 
 #: fd, then "vserver" in ASCII: unique local addresses (RFC 4193), one per xid.
-LOOPBACK6_NETWORK = IPv6Network("fd76:7365:7276:6572::/64")
+_LOOPBACK6 = "fd76:7365:7276:6572::"
 
 _BROADCAST = IPv4Address("255.255.255.255")
 
@@ -140,12 +140,18 @@ def _is_mapped(address: IPv4Address | IPv6Address) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def loopback_addresses(xid: int) -> tuple[IPv4Address, IPv6Address]:
-    """Return the private 127.0.0.1 and ::1 of a context.
+def loopback_texts(xid: int) -> tuple[str, str]:
+    """Return the private 127.0.0.1 and ::1 of a context, as ``ipaddress`` writes them.
 
     The first is 127.(xid >> 8).(xid & 255).1, as Linux-VServer computed it (kernel/vserver/network.c).
     """
-    return IPv4Address(127 << 24 | xid << 8 | 1), LOOPBACK6_NETWORK[xid]
+    return f"127.{xid >> 8}.{xid & 255}.1", f"{_LOOPBACK6}{xid:x}"
+
+
+def loopback_addresses(xid: int) -> tuple[IPv4Address, IPv6Address]:
+    """Return what :func:`loopback_texts` does, to calculate with."""
+    loopback4, loopback6 = loopback_texts(xid)
+    return IPv4Address(loopback4), IPv6Address(loopback6)
 
 
 def policy_of(
