@@ -106,7 +106,7 @@ def says(site: Site, name: str, record: bytes) -> bool:
     """Whether word for word this record is what the guest runs with, or ran with: most do, and nothing is parsed."""
     try:
         return record.strip() in contents.read(state_file(site, name))
-    except FileNotFoundError:
+    except OSError:  # mostly there is none
         return False
 
 
