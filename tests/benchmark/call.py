@@ -21,26 +21,25 @@ from .measure import Stopwatch
 
 
 def _crowd(site: Site, template: str, first: int, count: int, state: str) -> None:
-    """Bring guests that will sleep to ``state``, those with the numbers from ``first`` on."""
+    """Bring guests that will sleep to ``state``, those with the numbers from ``first`` on; to stop, by name alone."""
     wishes = [
-        Wish(
-            f"fleet{number}",
-            {
-                "root": {"template": template},
-                "binding": {"addresses": [address(number)], "interface": "lo"},
-                "capabilities": {},
-                # A machine that mixes control groups of both versions cannot limit anything with version 2 alone.
-                "limits": {"processes": "max"},
-                "context": {"init": ["/bin/sleep", "infinity"], "timeout": 0},
-            },
-            state,
-            keep_data=False,
-        )
+        Wish(f"fleet{number}", {} if state == "stopped" else _options(template, number), state, keep_data=False)
         for number in range(first, first + count)
     ]
     failed = [result.error for result in fleet.bring_all(site, wishes, check=False)]
     if any(failed):
         raise next(error for error in failed if error)
+
+
+def _options(template: str, number: int) -> dict[str, dict[str, Any]]:
+    return {
+        "root": {"template": template},
+        "binding": {"addresses": [address(number)], "interface": "lo"},
+        "capabilities": {},
+        # A machine that mixes control groups of both versions cannot limit anything with version 2 alone.
+        "limits": {"processes": "max"},
+        "context": {"init": ["/bin/sleep", "infinity"], "timeout": 0},
+    }
 
 
 def address(number: int) -> str:

@@ -9,11 +9,17 @@ import mmap
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from ansible_collections.linux.vserver.plugins.module_utils._engine import fleet, info, supervisor
+from ansible_collections.linux.vserver.plugins.module_utils._engine import (
+    fleet,
+    info,
+    lifecycle,
+    store,
+    supervisor,
+)
 from ansible_collections.linux.vserver.plugins.module_utils._engine.kernel import netlink
 from ansible_collections.linux.vserver.plugins.module_utils._engine.running import Running
 from ansible_collections.linux.vserver.plugins.module_utils._engine.site import Site
@@ -127,3 +133,26 @@ def test_a_guest_of_many_costs_what_one_of_few_does(
     few, many = costs(FEW), costs(MANY)
     assert few.keys() == many.keys() and min(few.values()) > 1
     assert {step: cost for step, cost in many.items() if cost > few[step] * TOLERANCE} == {}, f"of {FEW}: {few}"
+
+
+def test_to_stop_guests_no_others_record_is_read(guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("one", "two", "three")
+    for name in names:
+        guests.start(name, init=SLEEP, timeout=0)
+
+    def refuse(_site: Site) -> NoReturn:
+        raise AssertionError("all records are read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "load_all", refuse)
+        outcomes = [lifecycle.set_state(site, "one", "stopped", {}, check=check) for check in (True, False)]
+        wishes = [
+            Wish("one", state="stopped"),
+            *(Wish(name, {"context": {"init": None}}, "stopped") for name in names[1:]),
+        ]
+        for check in (True, False):
+            results = fleet.bring_all(site, wishes, check=check)
+            assert not [str(result.error) for result in results if result.error]
+            outcomes += [result.outcome for result in results]
+    assert [outcome.changed for outcome in outcomes] == [True, True, *(False, True, True) * 2]
+    assert not [trace for name in names for trace in guests.traces(name)]

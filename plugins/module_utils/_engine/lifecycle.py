@@ -89,7 +89,7 @@ def bring(
 
 
 def note(site: Site, wishes: Sequence[Wish]) -> dict[str, Noted | VserverError]:
-    """Record what is asked for of many guests, reading all records once; what became of each by name.
+    """Record what is asked for of many guests, reading all records at most once; what became of each by name.
 
     A guest for whom one would have to wait, because somebody else is at work on it or was killed over it, is left out.
     """
@@ -101,7 +101,7 @@ def note(site: Site, wishes: Sequence[Wish]) -> dict[str, Noted | VserverError]:
             # Against the order of locks, and so without waiting.
             with contextlib.suppress(Busy), store.lock_idle(site, wish.name):
                 try:
-                    answers[wish.name] = _save(site, wish, registry)
+                    answers[wish.name] = _as_it_is(site, wish) or _save(site, wish, registry)
                 except VserverError as error:
                     answers[wish.name] = error
     return answers
@@ -201,10 +201,21 @@ def _locked(site: Site, name: str, check: bool) -> Iterator[int]:
 
 def _record(site: Site, wish: Wish, check: bool, registry: Registry | None) -> Noted:
     """Record what is asked for, or in check mode only find out what that would be."""
+    known = _as_it_is(site, wish)
+    if known is not None:
+        return known
     if check:
         return _resolved(site, wish, registry or Registry(site), check)
     with store.lock(site, "registry"):
         return _save(site, wish, Registry(site))
+
+
+def _as_it_is(site: Site, wish: Wish) -> Noted | None:
+    """The guest as recorded, when no more is asked of it than to stop, for which no other's record is read; or None."""
+    if wish.state != "stopped" or wish.asks_settings:
+        return None
+    guest = store.load(site, wish.name)
+    return None if guest is None else Noted(guest, guest)
 
 
 def _save(site: Site, wish: Wish, registry: Registry) -> Noted:

@@ -39,6 +39,11 @@ class Wish:
         if self.state not in STATES:
             raise InvalidInput(f"state {self.state!r} is unknown", remedy=f"Use one of {', '.join(STATES)}.")
 
+    @property
+    def asks_settings(self) -> bool:
+        """Whether any setting is asked for: a value that is None asks for none."""
+        return any(value is not None for options in self.options.values() for value in options.values())
+
     def parsed(self, base: Guest) -> Guest:
         """``base`` with the sections that are asked for (pure). Raises :class:`InvalidInput`."""
         asked = {name: facet for name, facet in FACETS.items() if name in self.options}
