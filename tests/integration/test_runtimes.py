@@ -22,12 +22,15 @@ from .guests import SLEEP, Guests, eventually
 FORKS = "n=0; while [ $n -lt 100 ] && (sleep 60 & ) 2>/dev/null; do n=$((n+1)); done; echo $n"
 
 
-@pytest.mark.parametrize("name", runtimes.NAMES)
-def test_a_guest_boots_is_limited_reboots_and_leaves_nothing(
-    name: str, guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (path,) = (path for path in runtimes.runtime_paths() if Path(path).name == name)
-    monkeypatch.setattr(runtime, "choose", lambda *_asked: path)
+@pytest.fixture(params=runtimes.NAMES)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The runtime that starts all guests."""
+    (found,) = (path for path in runtimes.runtime_paths() if Path(path).name == request.param)
+    monkeypatch.setattr(runtime, "choose", lambda *_asked: found)
+    return found
+
+
+def test_a_guest_boots_is_limited_reboots_and_leaves_nothing(path: str, guests: Guests, site: Site) -> None:
     first = guests.start("anywhere", limits={"processes": "60", "cpuset": "0"})
     guests.wait_booted("anywhere")
     in_all_hierarchies(site, first["pid"], path)
@@ -44,13 +47,11 @@ def test_a_guest_boots_is_limited_reboots_and_leaves_nothing(
     assert not guests.traces("anywhere")
 
 
-@pytest.mark.parametrize("name", runtimes.NAMES)
+@pytest.mark.usefixtures("path")
 def test_a_runtime_that_shows_a_guest_the_hosts_groups_starts_none(
-    name: str, guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch
+    guests: Guests, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it may where it is refused a mount of their own."""
-    (path,) = (path for path in runtimes.runtime_paths() if Path(path).name == name)
-    monkeypatch.setattr(runtime, "choose", lambda *_asked: path)
     usual = oci.config
 
     def config(*given: Any, **options: Any) -> dict[str, Any]:
